@@ -1,0 +1,95 @@
+"""Argument checks of the public functions: one clear error, raised before any work is done."""
+
+from __future__ import annotations
+
+import numbers
+
+import torch
+from torch import Tensor
+
+__all__ = ["positive_int", "integer_at_least", "one_of", "float_matrix", "finite", "features_and_targets"]
+
+
+def integer_at_least(name: str, value: int, low: int) -> int:
+    """Return ``value`` as an ``int`` if it is a whole number of at least ``low``.
+
+    Raises:
+        TypeError: ``value`` is not a whole number.
+        ValueError: ``value`` is below ``low``.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be a whole number, got {value!r} ({type(value).__name__})")
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}")
+    return int(value)
+
+
+def positive_int(name: str, value: int) -> int:
+    """Return ``value`` if it is a whole number of at least 1; errors as in :func:`integer_at_least`."""
+    return integer_at_least(name, value, 1)
+
+
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
+    """Return ``value`` if it is among ``choices``, else raise ``ValueError`` that lists them."""
+    if value not in choices:
+        raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def finite(name: str, tensor: Tensor) -> Tensor:
+    """Return ``tensor`` if it holds neither NaN nor infinity, else raise ``ValueError``."""
+    bad = int((~torch.isfinite(tensor)).sum())
+    if bad:
+        raise ValueError(f"{name} holds {bad} NaN or infinite value(s): clean the data before calling")
+    return tensor
+
+
+def float_matrix(name: str, tensor: Tensor, axes: str) -> Tensor:
+    """Return ``tensor`` if it is a finite, non-empty floating-point matrix.
+
+    Args:
+        name: Name of the argument, for the error.
+        tensor: What the caller passed.
+        axes: The expected shape in words, for the error, e.g. ``"(m, features)"``.
+
+    Raises:
+        TypeError: not a tensor, or not of a floating-point dtype.
+        ValueError: not two-dimensional, empty, or with NaN or infinite entries.
+    """
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}: use torch.as_tensor")
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} must have a floating-point dtype, got {tensor.dtype}: convert with .float()")
+    if tensor.ndim != 2:
+        raise ValueError(f"{name} must have shape {axes}, got {tuple(tensor.shape)} ({tensor.ndim} dimensions)")
+    if tensor.numel() == 0:
+        raise ValueError(f"{name} is empty: its shape is {tuple(tensor.shape)}")
+    return finite(name, tensor)
+
+
+def features_and_targets(X: Tensor, y: Tensor, out_features: int) -> tuple[Tensor, Tensor]:
+    """Check a data set and give the targets their two-dimensional form.
+
+    Args:
+        X: (m, d) floating-point features.
+        y: (m, C) floating-point targets, or (m,) where C = 1.
+        out_features: C, the number of outputs of the network.
+
+    Returns:
+        ``X`` and ``y`` of shapes (m, d) and (m, C).
+
+    Raises:
+        TypeError: wrong types, integer targets, or ``X`` and ``y`` of different dtypes.
+        ValueError: wrong shapes, different lengths, empty data, NaN or infinite values.
+    """
+    float_matrix("X", X, "(m, features)")
+    if isinstance(y, Tensor) and y.ndim == 1:
+        y = y[:, None]  # (m,) -> (m, 1)
+    float_matrix("y", y, "(m,) or (m, outputs)")
+    if len(X) != len(y):
+        raise ValueError(f"X and y must have the same length, got {len(X)} rows of X and {len(y)} of y")
+    if y.shape[1] != out_features:
+        raise ValueError(f"y has {y.shape[1]} column(s) but the network has {out_features} output(s)")
+    if X.dtype != y.dtype:
+        raise TypeError(f"X and y must have the same dtype, got {X.dtype} and {y.dtype}: convert one of them")
+    return X, y

