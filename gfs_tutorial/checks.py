@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 
 import torch
@@ -38,6 +39,9 @@ def one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
 
 def finite(name: str, tensor: Tensor) -> Tensor:
     """Return ``tensor`` if it holds neither NaN nor infinity, else raise ``ValueError``."""
+    tensor = tensor.detach()
+    if math.isfinite(tensor.sum()):  # one pass, nothing allocated; a sum of finite numbers may overflow
+        return tensor
     bad = int((~torch.isfinite(tensor)).sum())
     if bad:
         raise ValueError(f"{name} holds {bad} NaN or infinite value(s): clean the data before calling")
@@ -61,7 +65,9 @@ def float_matrix(name: str, tensor: Tensor, axes: str) -> Tensor:
     if not tensor.is_floating_point():
         raise TypeError(f"{name} must have a floating-point dtype, got {tensor.dtype}: convert with .float()")
     if tensor.ndim != 2:
-        raise ValueError(f"{name} must have shape {axes}, got {tuple(tensor.shape)} ({tensor.ndim} dimensions)")
+        raise ValueError(
+            f"{name} must have shape {axes}, got {tuple(tensor.shape)} ({tensor.ndim} dimensions)"
+        )
     if tensor.numel() == 0:
         raise ValueError(f"{name} is empty: its shape is {tuple(tensor.shape)}")
     return finite(name, tensor)

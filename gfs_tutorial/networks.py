@@ -95,7 +95,9 @@ class TwoLayerNet(nn.Module):
         if X.ndim != 2 or X.shape[1] != self.in_features:
             raise ValueError(f"X must have shape (m, {self.in_features}), got {tuple(X.shape)}")
         if X.dtype != weights.dtype:
-            raise TypeError(f"X is {X.dtype} but the network is {weights.dtype}: use X.to(...) or net.to(...)")
+            raise TypeError(
+                f"X is {X.dtype} but the network is {weights.dtype}: use X.to(...) or net.to(...)"
+            )
         if X.device != weights.device:
             raise ValueError(f"X is on {X.device} but the network is on {weights.device}: move one of them")
 
@@ -114,8 +116,9 @@ class TwoLayerNet(nn.Module):
         chosen = indices.to(self.input_weights.device)
         small = TwoLayerNet(self.in_features, len(indices), self.out_features, self.activation)
         small.to(self.input_weights)
-        scale = 1.0 if weights is None else (weights.to(self.output_weights) * len(indices))[:, None]  # (n, 1)
         small.input_weights.copy_(self.input_weights[chosen])
         small.input_biases.copy_(self.input_biases[chosen])
-        small.output_weights.copy_(self.output_weights[chosen] * scale)
+        small.output_weights.copy_(self.output_weights[chosen])
+        if weights is not None:
+            small.output_weights.mul_(weights.to(self.output_weights)[:, None] * len(indices))  # (n, C)
         return small

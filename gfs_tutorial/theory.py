@@ -69,6 +69,8 @@ def certificate_closed_form(dense_loss: float, variance: float, k: int | Tensor)
     Args:
         dense_loss: L.
         variance: V.
-        k: One size, or a tensor of sizes.
+        k: One size, or a tensor of sizes; then the bounds are a float64 tensor of its shape.
     """
+    if isinstance(k, Tensor):
+        k = k.double()
     return 0.5 * (math.sqrt(2 * dense_loss) + (variance / k) ** 0.5) ** 2

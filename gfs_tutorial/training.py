@@ -81,7 +81,8 @@ def train_sgd(
     carries 1/N, and the mean-field step multiplies it by N (Ye et al. 2020, section 3; chapter
     *A two-layer net and SGD*):
 
-    .. math:: a_i \leftarrow a_i - N\,\eta_a \nabla_{a_i} \ell, \qquad b_i \leftarrow b_i - N\,\eta_b \nabla_{b_i} \ell
+    .. math:: a_i \leftarrow a_i - N\,\eta_a \nabla_{a_i} \ell, \qquad
+        b_i \leftarrow b_i - N\,\eta_b \nabla_{b_i} \ell
 
     Args:
         net: The network; trained in place.

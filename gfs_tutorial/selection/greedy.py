@@ -20,7 +20,13 @@ CHUNK = 2**24  # activations computed at once
 
 
 def greedy_forward_selection(
-    net: TwoLayerNet, X: Tensor, y: Tensor, size: int, *, with_replacement: bool = True, progress: bool = False
+    net: TwoLayerNet,
+    X: Tensor,
+    y: Tensor,
+    size: int,
+    *,
+    with_replacement: bool = True,
+    progress: bool = False,
 ) -> SelectionPath:
     r"""Pick neurons of ``net`` one by one, each the one that makes the loss of their average least.
 

@@ -50,7 +50,7 @@ class SelectionPath:
         return torch.tensor(list(dict.fromkeys(self.indices[: self._check(k)].tolist())))
 
     def weights(self, k: int) -> Tensor:
-        """Convex weights of all neurons after ``k`` picks, (N,) float64: how often each was picked, over k."""
+        """Convex weights of all neurons after ``k`` picks, (N,) float64: times picked, over k."""
         counts = torch.bincount(self.indices[: self._check(k)], minlength=self.num_neurons)  # (N,)
         return counts.double() / k
 

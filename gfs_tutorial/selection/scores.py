@@ -2,7 +2,7 @@ r"""The score form of greedy forward selection: one matrix-vector product a step
 
 Expanding the square of the candidate's loss leaves, up to terms that all candidates share,
 
-.. math:: 2k^2\,\ell\bigl((z_{k-1} + \Phi_i)/k\bigr) = n_i + 2(s_i - k\,c_i) + \text{const},
+.. math:: k^2\,\ell\bigl((z_{k-1} + \Phi_i)/k\bigr) = \tfrac12 n_i + s_i - k\,c_i + \text{const},
 
 with :math:`n_i = \lVert\Phi_i\rVert^2`, :math:`c_i = \langle\Phi_i, y\rangle` computed once and
 :math:`s_i = \langle\Phi_i, z_{k-1}\rangle` updated by one column of the Gram matrix a step (chapter
@@ -18,8 +18,8 @@ from gfs_tutorial import checks
 
 __all__ = ["NeuronScores"]
 
-CHUNK = 2**22  # float64 numbers held at once where activations are widened
-# Scores this close to the best, relative to the mean squared norm, are compared again in float64.
+CHUNK = 2**19  # activations widened to float64 at once: 4 MiB, which stay in the cache
+# Half scores this close to the best, relative to the mean squared norm, are compared again in float64.
 GUARD = {torch.float32: 1e-3, torch.float64: 1e-9}
 TIE = 1e-13  # scores that differ by less than this, relative to their terms, count as equal
 
@@ -35,6 +35,9 @@ class NeuronScores:
     Attributes:
         dense_loss: L, loss of the mean of all neurons.
         variance: V, mean squared distance of the neurons from that mean.
+
+    Raises:
+        ValueError: activations so large that their squares overflow.
     """
 
     def __init__(self, hidden: Tensor, output_weights: Tensor, targets: Tensor):
@@ -47,20 +50,24 @@ class NeuronScores:
         self.variance = max(0.0, float(self.norms.mean() - mean.square().sum() / self.m))
         self.guard = GUARD[hidden.dtype] * float(self.norms.mean())
         self.tie = TIE * float(self.norms.mean() + self.alignments.abs().max())
-        self.inner = torch.zeros_like(self.norms)  # s, (N,)
+        self.running = self.norms / 2  # n/2 + s, (N,)
         self.total = torch.zeros_like(self.targets)  # z = sum of picked neurons, (m, C)
         self.columns: dict[int, Tensor] = {}  # neuron -> its Gram column, (N,)
 
     def _statistics(self) -> tuple[Tensor, Tensor, Tensor]:
         r"""Norms n (N,), alignments c (N,) and the dense output (m, C), all in float64."""
-        norms, alignments, mean = [], [], torch.zeros_like(self.targets)
+        B, mean = self.output_weights.double(), torch.zeros_like(self.targets)  # (N, C), (m, C)
+        norms, alignments = torch.empty_like(B[:, 0]), torch.empty_like(B[:, 0])  # (N,)
         rows = max(1, CHUNK // self.m)
-        for H, B in zip(self.hidden.split(rows), self.output_weights.split(rows)):
-            H, B = H.double(), B.double()  # (n, m), (n, C)
-            norms.append(H.square().sum(1) * B.square().sum(1) / self.m)
-            alignments.append((H @ self.targets * B).sum(1) / self.m)
-            mean += H.T @ B
-        return torch.cat(norms), torch.cat(alignments), mean / len(self.hidden)
+        wide = self.targets.new_empty(min(rows, len(B)), self.m)  # one buffer: fresh memory is slow
+        for start in range(0, len(B), rows):
+            part = slice(start, start + rows)
+            H = wide[: len(B[part])].copy_(self.hidden[part])  # (n, m)
+            torch.linalg.vector_norm(H, dim=1, out=norms[part])
+            torch.sum((H @ self.targets).mul_(B[part]), 1, out=alignments[part])
+            mean.addmm_(H.T, B[part])
+        norms.square_().mul_(B.square().sum(1)).div_(self.m)
+        return norms, alignments.div_(self.m), mean.div_(len(B))
 
     def best(self, k: int, banned: Tensor | None = None) -> int:
         """The neuron that makes the loss of step ``k`` least; the lowest index where several tie.
@@ -69,12 +76,15 @@ class NeuronScores:
             k: The step, from 1.
             banned: (N,) 0 for neurons that may be picked and infinity for those that may not.
         """
-        scores = torch.sub(self.inner, self.alignments, alpha=k).mul_(2).add_(self.norms)  # (N,)
+        scores = torch.sub(self.running, self.alignments, alpha=k)  # (N,)
         if banned is not None:
             scores += banned
-        lowest = scores.min()
-        near = (scores <= lowest + max(1.0, k / 1000) * self.guard).nonzero()[:, 0]  # (n,)
-        return int(near[0]) if len(near) == 1 else self._best_among(near, k)
+        guard = max(1.0, k / 1000) * self.guard
+        lowest, neurons = scores.topk(min(2, len(scores)), largest=False)
+        first, *second = lowest.tolist()
+        if second and second[0] > first + guard:
+            return int(neurons[0])
+        return self._best_among((scores <= first + guard).nonzero()[:, 0], k)
 
     def _best_among(self, near: Tensor, k: int) -> int:
         """Compare the neurons ``near`` (n,) again, their s recomputed in float64 from z."""
@@ -82,14 +92,14 @@ class NeuronScores:
         for part in near.split(max(1, CHUNK // self.m)):
             H, B = self.hidden[part].double(), self.output_weights[part].double()  # (n, m), (n, C)
             inner.append((H @ self.total * B).sum(1) / self.m)
-        scores = self.norms[near] + 2 * (torch.cat(inner) - k * self.alignments[near])  # (n,)
+        scores = self.norms[near] / 2 + torch.cat(inner) - k * self.alignments[near]  # (n,)
         return int(near[(scores <= scores.min() + k * self.tie).nonzero()[0, 0]])
 
     def add(self, neuron: int, k: int) -> Tensor:
         """Take ``neuron`` as the pick of step ``k``; returns the loss after it, a float64 scalar."""
         if neuron not in self.columns:
             self.columns[neuron] = self._gram_column(neuron)
-        self.inner += self.columns[neuron]
+        self.running += self.columns[neuron]
         h, b = self.hidden[neuron].double(), self.output_weights[neuron].double()  # (m,), (C,)
         self.total.addr_(h, b)
         return torch.sub(self.total, self.targets, alpha=k).square_().sum() / (2 * self.m * k**2)

@@ -1,0 +1,97 @@
+"""Result files: written whole or not at all, each with the record of how it was made."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from dataclasses import asdict, is_dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["hardware", "provenance", "read", "write"]
+
+
+def hardware() -> str:
+    """The processor (and the GPU, if there is one) in a few words."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line.split(":", 1)[1] for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = models[0].strip() if models else name
+    words = f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return f"{words}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else words
+
+
+def provenance(command: str, settings: Any, **more: Any) -> dict[str, Any]:
+    """What a reader needs to make a result again.
+
+    Args:
+        command: The command line that makes it.
+        settings: A dataclass or a dictionary of all settings, seeds among them.
+        more: Further entries, e.g. ``preset``, ``data``, ``seconds``.
+    """
+    return {
+        "command": command,
+        "settings": asdict(settings) if is_dataclass(settings) else dict(settings),
+        "commit": _commit(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "hardware": hardware(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **more,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree, ``None`` outside one; ``-dirty`` where it has been changed since."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
+
+
+def write(path: str | Path, result: dict[str, Any]) -> Path:
+    """Write ``result`` as JSON to ``path``, atomically: readers see the old file or the new one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a result file.
+
+    Raises:
+        FileNotFoundError: there is none at ``path``.
+        ValueError: it is not valid JSON.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no result file at {path}: run the experiment that writes it")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not a result file: {error}") from error

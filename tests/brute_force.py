@@ -1,0 +1,29 @@
+"""The slowest obvious greedy forward selection: every candidate's loss, from the definition."""
+
+import torch
+
+
+def features(hidden, output_weights):
+    """Feature vectors of all neurons, (N, m, C): activation times output weight."""
+    return torch.einsum("mn,nc->nmc", hidden, output_weights)
+
+
+def loss(prediction, targets):
+    return float(((prediction - targets) ** 2).sum() / (2 * len(targets)))
+
+
+def brute_force(hidden, output_weights, targets, size, with_replacement=True, tie=1e-12):
+    """Indices and losses; ties, to within ``tie`` of the labels' own loss, go to the lowest index."""
+    phi = features(hidden, output_weights)  # (N, m, C)
+    slack = tie * (loss(torch.zeros_like(targets), targets) + float(phi.square().sum((1, 2)).mean()))
+    total, indices, losses = torch.zeros_like(targets), [], []
+    for k in range(1, size + 1):
+        candidates = [
+            loss((total + phi[i]) / k, targets) if with_replacement or i not in indices else float("inf")
+            for i in range(len(phi))
+        ]
+        best = next(i for i, value in enumerate(candidates) if value <= min(candidates) + slack / k)
+        indices.append(best)
+        losses.append(candidates[best])
+        total = total + phi[best]
+    return indices, losses

@@ -1,0 +1,192 @@
+"""Selection against brute force, its certificate on every run, and its properties."""
+
+import pytest
+import torch
+from brute_force import brute_force, features, loss
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gfs_tutorial import TwoLayerNet, greedy_forward_selection, select_neurons, train_sgd
+
+sizes = st.integers(1, 12)
+instances = st.fixed_dictionaries(
+    {"N": sizes, "m": sizes, "C": st.sampled_from([1, 2, 10]), "seed": st.integers(0, 10**6)}
+)
+both = pytest.mark.parametrize("with_replacement", [True, False])
+
+
+def instance(N, m, C, seed, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(m, N, generator=generator, dtype=dtype)
+    output_weights = torch.randn(N, C, generator=generator, dtype=dtype)
+    targets = torch.randn(m, C, generator=generator, dtype=dtype) / 2
+    return hidden, output_weights, targets
+
+
+def steps(N, with_replacement):
+    return 25 if with_replacement else N
+
+
+def assert_same_as_brute_force(hidden, output_weights, targets, with_replacement):
+    size = steps(hidden.shape[1], with_replacement)
+    path = select_neurons(hidden, output_weights, targets, size, with_replacement=with_replacement)
+    indices, losses = brute_force(hidden, output_weights, targets, size, with_replacement)
+    assert path.indices.tolist() == indices
+    torch.testing.assert_close(path.losses.tolist(), losses, rtol=1e-10, atol=1e-28)
+    return path
+
+
+@both
+@settings(max_examples=250, deadline=None)
+@given(given_instance=instances)
+def test_random_instances_match_brute_force_and_stay_below_the_certificate(with_replacement, given_instance):
+    path = assert_same_as_brute_force(*instance(**given_instance), with_replacement)
+    for k in range(1, len(path) + 1):
+        assert path.losses[k - 1] <= path.bound(k) * (1 + 1e-9)
+
+
+@both
+@settings(max_examples=100, deadline=None)
+@given(given_instance=instances, copies=st.integers(2, 4))
+def test_duplicated_neurons_tie_and_the_first_copy_wins(with_replacement, given_instance, copies):
+    hidden, output_weights, targets = instance(**given_instance)
+    hidden, output_weights = hidden.repeat(1, copies), output_weights.repeat(copies, 1)
+    path = assert_same_as_brute_force(hidden, output_weights, targets, with_replacement)
+    if with_replacement:
+        assert int(path.indices.max()) < given_instance["N"]
+
+
+@both
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 10**6), N=st.integers(2, 10))
+def test_ties_between_different_neurons_match_brute_force(with_replacement, seed, N):
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randint(-1, 2, (4, N), generator=generator).double()  # small integers: many exact ties
+    targets = torch.randint(-1, 2, (4, 1), generator=generator).double()
+    assert_same_as_brute_force(hidden, torch.ones(N, 1).double(), targets, with_replacement)
+
+
+@both
+def test_one_neuron_one_row(with_replacement):
+    one = torch.ones(1, 1).double()
+    path = assert_same_as_brute_force(2 * one, one, one, with_replacement)
+    assert path.losses[0] == pytest.approx(0.5)
+
+
+def test_a_neuron_is_picked_again_when_it_alone_fits():
+    hidden = torch.tensor([[1.0, 5.0], [1.0, -5.0]]).double()
+    path = select_neurons(hidden, torch.ones(2, 1).double(), torch.ones(2, 1).double(), 4)
+    assert path.indices.tolist() == [0, 0, 0, 0]
+    assert path.weights(4).tolist() == [1, 0]
+
+
+def test_without_replacement_no_neuron_is_picked_twice_and_the_last_loss_is_the_dense_loss():
+    path = select_neurons(*instance(9, 7, 2, 0), 9, with_replacement=False)
+    assert sorted(path.indices.tolist()) == list(range(9))
+    assert path.losses[-1] == pytest.approx(path.dense_loss, rel=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(given_instance=instances)
+def test_dense_loss_and_variance_follow_their_definitions(given_instance):
+    hidden, output_weights, targets = instance(**given_instance)
+    path = select_neurons(hidden, output_weights, targets, 1)
+    phi = features(hidden, output_weights)  # (N, m, C)
+    assert path.dense_loss == pytest.approx(loss(phi.mean(0), targets), rel=1e-10)
+    variance = float(((phi - phi.mean(0)) ** 2).sum((1, 2)).mean() / len(targets))
+    assert path.variance == pytest.approx(variance, rel=1e-9, abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(given_instance=instances, permutation_seed=st.integers(0, 10**6))
+def test_permuting_the_neurons_permutes_the_answer(given_instance, permutation_seed):
+    hidden, output_weights, targets = instance(**given_instance)
+    order = torch.randperm(hidden.shape[1], generator=torch.Generator().manual_seed(permutation_seed))
+    path = select_neurons(hidden, output_weights, targets, 15)
+    permuted = select_neurons(hidden[:, order], output_weights[order], targets, 15)
+    assert order[permuted.indices].tolist() == path.indices.tolist()
+
+
+@both
+def test_a_longer_selection_begins_with_the_shorter_one(with_replacement):
+    data = instance(40, 30, 1, 1)
+    long = select_neurons(*data, 40, with_replacement=with_replacement)
+    short = select_neurons(*data, 11, with_replacement=with_replacement)
+    assert long.indices[:11].tolist() == short.indices.tolist()
+    assert long.losses[:11].tolist() == short.losses.tolist()
+
+
+@pytest.mark.parametrize("C", [1, 10])
+def test_float32_picks_what_float64_picks(C):
+    for seed in range(5):
+        hidden, output_weights, targets = instance(300, 500, C, seed, torch.float32)
+        single = select_neurons(hidden, output_weights, targets, 150)
+        double = select_neurons(hidden.double(), output_weights.double(), targets.double(), 150)
+        assert single.indices.tolist() == double.indices.tolist()
+        torch.testing.assert_close(single.losses, double.losses, rtol=1e-9, atol=0)
+
+
+def trained_net(width=60, out_features=2, activation="tanh"):
+    generator = torch.Generator().manual_seed(3)
+    X = torch.randn(80, 5, generator=generator).double()
+    y = torch.sin(X[:, :out_features])
+    net = TwoLayerNet(5, width, out_features, activation, generator=generator).double()
+    train_sgd(net, X, y, iterations=60, batch_size=20, lr=0.05, generator=generator, progress=False)
+    return net, X, y
+
+
+@both
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus", "relu"])
+def test_a_trained_net_matches_brute_force_under_every_activation(activation, with_replacement):
+    net, X, y = trained_net(activation=activation)
+    path = greedy_forward_selection(net, X, y, 40, with_replacement=with_replacement)
+    with torch.no_grad():
+        indices, losses = brute_force(net.hidden(X), net.output_weights, y, 40, with_replacement)
+    assert path.indices.tolist() == indices
+    torch.testing.assert_close(path.losses.tolist(), losses, rtol=1e-10, atol=0)
+
+
+@both
+@pytest.mark.parametrize("k", [1, 2, 17, 40])
+def test_the_subnetwork_computes_the_weighted_average_and_has_the_recorded_loss(k, with_replacement):
+    net, X, y = trained_net()
+    path = greedy_forward_selection(net, X, y, 40, with_replacement=with_replacement)
+    with torch.no_grad():
+        average = (net.hidden(X) * path.weights(k)) @ net.output_weights  # (m, C)
+        small = path.subnetwork(k)
+        torch.testing.assert_close(small(X), average, rtol=1e-12, atol=1e-13)
+        assert loss(small(X), y) == pytest.approx(float(path.losses[k - 1]), rel=1e-10)
+    assert small.width == len(path.distinct(k)) == len(set(path.indices[:k].tolist()))
+    assert float(path.weights(k).sum()) == pytest.approx(1)
+
+
+def test_training_the_net_further_leaves_an_earlier_path_alone():
+    net, X, y = trained_net()
+    path = greedy_forward_selection(net, X, y, 10)
+    before = path.subnetwork(10)(X)
+    train_sgd(net, X, y, iterations=5, batch_size=80, lr=0.05, progress=False)
+    assert torch.equal(path.subnetwork(10)(X), before)
+
+
+def test_large_data_go_through_in_chunks(monkeypatch):
+    net, X, y = trained_net()
+    whole = greedy_forward_selection(net, X, y, 30)
+    for module in ("greedy", "scores"):
+        monkeypatch.setattr(f"gfs_tutorial.selection.{module}.CHUNK", 130)
+    chunked = greedy_forward_selection(net, X, y, 30)
+    assert chunked.indices.tolist() == whole.indices.tolist()
+    torch.testing.assert_close(chunked.losses, whole.losses, rtol=1e-12, atol=0)
+
+
+def test_half_precision_is_selected_in_float32():
+    hidden, output_weights, targets = (t.bfloat16() for t in instance(30, 20, 1, 5))
+    half = select_neurons(hidden, output_weights, targets, 10)
+    single = select_neurons(hidden.float(), output_weights.float(), targets.float(), 10)
+    assert half.indices.tolist() == single.indices.tolist()
+
+
+def test_arguments_are_left_as_they_were():
+    data = instance(10, 8, 2, 0)
+    copies = [t.clone() for t in data]
+    select_neurons(*data, 5)
+    assert all(torch.equal(t, copy) for t, copy in zip(data, copies))
