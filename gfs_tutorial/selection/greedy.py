@@ -132,16 +132,17 @@ def _select(
         hidden, output_weights, targets = hidden.float(), output_weights.float(), targets.float()
     scores = NeuronScores(hidden.contiguous(), output_weights.contiguous(), targets)
     banned = None if with_replacement else torch.zeros_like(scores.norms)  # (N,)
-    indices, losses = [], []
+    picks = []
     for k in tqdm(range(1, size + 1), desc="GFS", unit="neuron", disable=not progress, leave=False):
         q = scores.best(k, banned)
-        indices.append(q)
-        losses.append(scores.add(q, k))
+        scores.add(q)
+        picks.append(q)
         if banned is not None:
             banned[q] = math.inf
+    indices = torch.tensor(picks)
     return SelectionPath(
-        indices=torch.tensor(indices),
-        losses=torch.stack(losses).cpu(),
+        indices=indices,
+        losses=scores.losses(indices.to(hidden.device)).cpu(),
         num_neurons=len(hidden),
         dense_loss=scores.dense_loss,
         variance=scores.variance,

@@ -95,14 +95,26 @@ class NeuronScores:
         scores = self.norms[near] / 2 + torch.cat(inner) - k * self.alignments[near]  # (n,)
         return int(near[(scores <= scores.min() + k * self.tie).nonzero()[0, 0]])
 
-    def add(self, neuron: int, k: int) -> Tensor:
-        """Take ``neuron`` as the pick of step ``k``; returns the loss after it, a float64 scalar."""
+    def add(self, neuron: int) -> None:
+        """Take ``neuron`` as the next pick."""
         if neuron not in self.columns:
             self.columns[neuron] = self._gram_column(neuron)
         self.running += self.columns[neuron]
-        h, b = self.hidden[neuron].double(), self.output_weights[neuron].double()  # (m,), (C,)
-        self.total.addr_(h, b)
-        return torch.sub(self.total, self.targets, alpha=k).square_().sum() / (2 * self.m * k**2)
+        self.total.addr_(self.hidden[neuron].double(), self.output_weights[neuron].double())
+
+    def losses(self, picks: Tensor) -> Tensor:
+        """Loss after each of ``picks`` (size,), from its definition, (size,) float64."""
+        sizes = torch.arange(1, len(picks) + 1, device=picks.device)  # (size,)
+        B = self.output_weights[picks].double()  # (size, C)
+        squared_errors = self.norms.new_zeros(len(picks))
+        rows = max(1, CHUNK // B.numel())
+        for start in range(0, self.m, rows):
+            part = slice(start, start + rows)
+            H = self.hidden[picks, part].double()  # (size, n)
+            walk = (H[:, :, None] * B[:, None]).cumsum_(0)  # z after each pick, (size, n, C)
+            errors = walk.div_(sizes[:, None, None]).sub_(self.targets[part])
+            squared_errors += errors.square_().sum((1, 2))
+        return squared_errors / (2 * self.m)
 
     def _gram_column(self, neuron: int) -> Tensor:
         r"""Inner products of all neurons with one, :math:`(b_i \cdot b_q)(h_i \cdot h_q)/m`, (N,) float64."""
