@@ -30,10 +30,34 @@ def positive_int(name: str, value: int) -> int:
     return integer_at_least(name, value, 1)
 
 
+def generator(value: torch.Generator | None) -> torch.Generator | None:
+    """Return ``value`` if it is a random generator or ``None``, else raise ``TypeError``."""
+    if value is not None and not isinstance(value, torch.Generator):
+        raise TypeError(
+            f"generator must be a torch.Generator or None, got {value!r}: "
+            "use torch.Generator().manual_seed(seed)"
+        )
+    return value
+
+
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
     """Return ``value`` if it is among ``choices``, else raise ``ValueError`` that lists them."""
     if value not in choices:
         raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def is_tensor(name: str, value: Tensor) -> Tensor:
+    """Return ``value`` if it is a tensor, else raise ``TypeError``."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}: use torch.as_tensor")
+    return value
+
+
+def not_negative(name: str, value: float) -> float:
+    """Return ``value`` if it is a finite number of at least 0, else raise ``ValueError``."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be finite and not negative, got {value}")
     return value
 
 
@@ -60,8 +84,7 @@ def float_matrix(name: str, tensor: Tensor, axes: str) -> Tensor:
         TypeError: not a tensor, or not of a floating-point dtype.
         ValueError: not two-dimensional, empty, or with NaN or infinite entries.
     """
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}: use torch.as_tensor")
+    is_tensor(name, tensor)
     if not tensor.is_floating_point():
         raise TypeError(f"{name} must have a floating-point dtype, got {tensor.dtype}: convert with .float()")
     if tensor.ndim != 2:
@@ -96,6 +119,8 @@ def features_and_targets(X: Tensor, y: Tensor, out_features: int) -> tuple[Tenso
         raise ValueError(f"X and y must have the same length, got {len(X)} rows of X and {len(y)} of y")
     if y.shape[1] != out_features:
         raise ValueError(f"y has {y.shape[1]} column(s) but the network has {out_features} output(s)")
+    if X.device != y.device:
+        raise ValueError(f"X is on {X.device} but y is on {y.device}: move one of them")
     if X.dtype != y.dtype:
         raise TypeError(f"X and y must have the same dtype, got {X.dtype} and {y.dtype}: convert one of them")
     return X, y

@@ -20,8 +20,8 @@ class TwoLayerNet(nn.Module):
 
     .. math:: f(x) = \frac1N \sum_{i=1}^N b_i\, \sigma(a_i^\top x + c_i)
 
-    This is the network of Ye et al. (2020), section 2, and of Wolfe et al. (2021), section 3, where the
-    bias :math:`c_i` is one more input that is always 1. Chapter *A two-layer net and SGD* builds it by hand.
+    The mean-field network that Ye et al. (2020) and Wolfe et al. (2024) analyse; the bias :math:`c_i` stands
+    for one more input that is always 1. Chapter *A two-layer net and SGD* builds it by hand.
 
     Args:
         in_features: d, the number of inputs.
@@ -53,6 +53,7 @@ class TwoLayerNet(nn.Module):
         self.in_features = checks.positive_int("in_features", in_features)
         self.width = checks.positive_int("width", width)
         self.out_features = checks.positive_int("out_features", out_features)
+        checks.generator(generator)
         self.activation = checks.one_of("activation", activation, tuple(ACTIVATIONS))
 
         def normal(*shape: int) -> Tensor:
@@ -89,8 +90,7 @@ class TwoLayerNet(nn.Module):
 
     def check_input(self, X: Tensor) -> None:
         """Raise what :meth:`hidden` raises on an input that does not fit."""
-        if not isinstance(X, Tensor):
-            raise TypeError(f"X must be a torch.Tensor, got {type(X).__name__}: use torch.as_tensor")
+        checks.is_tensor("X", X)
         weights = self.input_weights
         if X.ndim != 2 or X.shape[1] != self.in_features:
             raise ValueError(f"X must have shape (m, {self.in_features}), got {tuple(X.shape)}")
@@ -112,9 +112,27 @@ class TwoLayerNet(nn.Module):
         Returns:
             A network of width n that computes :math:`\sum_j w_j b_j \sigma(a_j^\top x + c_j)`. It owns
             its weights: training it leaves this network alone.
+
+        Raises:
+            TypeError: ``indices`` is not an int64 tensor.
+            ValueError: ``indices`` is empty or not (n,), names a neuron that is not there, or ``weights`` is
+                not (n,).
         """
+        if checks.is_tensor("indices", indices).dtype != torch.int64:
+            raise TypeError(
+                f"indices must be int64, got {indices.dtype}: use mask.nonzero()[:, 0] for a mask"
+            )
+        if indices.ndim != 1 or len(indices) == 0:
+            raise ValueError(f"indices must have shape (n,) and not be empty, got {tuple(indices.shape)}")
+        if int(indices.min()) < 0 or int(indices.max()) >= self.width:
+            raise ValueError(
+                f"indices must lie between 0 and {self.width - 1}: there are {self.width} neurons"
+            )
+        if weights is not None and weights.shape != indices.shape:
+            raise ValueError(f"weights must have shape ({len(indices)},), got {tuple(weights.shape)}")
         chosen = indices.to(self.input_weights.device)
-        small = TwoLayerNet(self.in_features, len(indices), self.out_features, self.activation)
+        own = torch.Generator()  # the weights are overwritten: leave the global random numbers alone
+        small = TwoLayerNet(self.in_features, len(indices), self.out_features, self.activation, own)
         small.to(self.input_weights)
         small.input_weights.copy_(self.input_weights[chosen])
         small.input_biases.copy_(self.input_biases[chosen])

@@ -46,9 +46,10 @@ def certificate(
             it is needed.
     """
     size = checks.positive_int("size", size)
-    for name, value in (("dense_loss", dense_loss), ("variance", variance)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be finite and not negative, got {value}")
+    checks.not_negative("dense_loss", dense_loss)
+    checks.not_negative("variance", variance)
+    if width is not None:
+        checks.positive_int("width", width)
     if not with_replacement and (width is None or width < size):
         raise ValueError(f"without replacement, width must be at least size = {size}, got {width}")
     radius, walk, bounds = math.sqrt(2 * dense_loss), 0.0, []
@@ -71,6 +72,10 @@ def certificate_closed_form(dense_loss: float, variance: float, k: int | Tensor)
         variance: V.
         k: One size, or a tensor of sizes; then the bounds are a float64 tensor of its shape.
     """
+    checks.not_negative("dense_loss", dense_loss)
+    checks.not_negative("variance", variance)
+    if bool(torch.as_tensor(k < 1).any()):
+        raise ValueError(f"k must be at least 1, got {k}")
     if isinstance(k, Tensor):
         k = k.double()
     return 0.5 * (math.sqrt(2 * dense_loss) + (variance / k) ** 0.5) ** 2

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import numbers
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -78,7 +79,7 @@ def train_sgd(
     r"""Train ``net`` in place by mini-batch SGD on the half squared error.
 
     Every neuron moves by its own gradient, independent of N: the output is an average, so its gradient
-    carries 1/N, and the mean-field step multiplies it by N (Ye et al. 2020, section 3; chapter
+    carries 1/N, and the mean-field step multiplies it by N (chapter
     *A two-layer net and SGD*):
 
     .. math:: a_i \leftarrow a_i - N\,\eta_a \nabla_{a_i} \ell, \qquad
@@ -104,8 +105,11 @@ def train_sgd(
         TypeError, ValueError: an argument does not fit (its name is in the message).
         TrainingDivergedError: the loss became NaN, infinite, or a thousand times the first one.
     """
+    if not isinstance(net, TwoLayerNet):
+        raise TypeError(f"net must be a TwoLayerNet, got {type(net).__name__}")
     X, y = checks.features_and_targets(X, y, net.out_features)
     net.check_input(X)
+    checks.generator(generator)
     iterations = checks.positive_int("iterations", iterations)
     keep = _checkpoint_set(checkpoints, iterations)
     if checks.positive_int("batch_size", batch_size) > len(X):
@@ -134,6 +138,10 @@ def train_sgd(
 
 
 def _checkpoint_set(checkpoints: Sequence[int], iterations: int) -> set[int]:
+    if not isinstance(checkpoints, Iterable):
+        raise TypeError(
+            f"checkpoints must be a sequence of iterations, got {checkpoints!r}: write [{checkpoints!r}]"
+        )
     keep = {checks.integer_at_least("checkpoints", t, 0) for t in checkpoints}
     if keep and max(keep) > iterations:
         raise ValueError(f"checkpoint {max(keep)} lies beyond the last iteration, {iterations}")
@@ -143,17 +151,21 @@ def _checkpoint_set(checkpoints: Sequence[int], iterations: int) -> set[int]:
 def _mean_field_sgd(net: TwoLayerNet, lr: float | tuple[float, float]) -> torch.optim.SGD:
     """SGD whose steps are N times the learning rates, one rate a layer."""
     rates = tuple(lr) if isinstance(lr, (tuple, list)) else (lr, lr)
-    if len(rates) != 2 or not all(isinstance(rate, (int, float)) for rate in rates):
+    if len(rates) != 2 or not all(_is_number(rate) for rate in rates):
         raise TypeError(f"lr must be a number or a pair of numbers (input layer, output layer), got {lr!r}")
     if not all(0 <= rate < float("inf") for rate in rates):
         raise ValueError(f"lr must be finite and not negative, got {lr!r}")
-    lr_input, lr_output = rates
+    lr_input, lr_output = map(float, rates)
     return torch.optim.SGD(
         [
             {"params": [net.input_weights, net.input_biases], "lr": net.width * lr_input},
             {"params": [net.output_weights], "lr": net.width * lr_output},
         ]
     )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _batches(m: int, batch_size: int, generator: torch.Generator | None) -> Iterator[Tensor]:

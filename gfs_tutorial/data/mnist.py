@@ -74,6 +74,12 @@ def load_mnist(
     """
     checks.one_of("labels", labels, ("binary", "one-hot"))
     checks.one_of("source", source, ("auto", "embedded"))
+    for name, size in (("train_size", train_size), ("test_size", test_size)):
+        if size is not None:
+            checks.positive_int(name, size)
+    seed = checks.integer_at_least("seed", seed, 0)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a floating-point torch.dtype, got {dtype!r}")
     images = mnist_sources.embedded() if source == "embedded" else mnist_sources.find(root)
     train = _part(images.train, train_size, seed, labels, dtype, "train_size")
     test = _part(images.test, test_size, seed, labels, dtype, "test_size")
@@ -88,10 +94,12 @@ def _part(
     """Pixels (m, 784), targets (m, C) and digits (m,) of one part of the data."""
     images, digits = part
     if size is not None:
-        if checks.positive_int(name, size) > len(digits):
+        if size > len(digits):
             raise ValueError(f"{name} is {size} but this MNIST has only {len(digits)} such images: lower it")
         rows = balanced_subset(digits, size, seed)
         images, digits = images[rows], digits[rows]
+    else:
+        digits = digits.clone()  # the embedded sample is shared: what the caller changes must not come back
     pixels = (images.flatten(1).to(dtype) / 255 - PIXEL_MEAN) / PIXEL_STD  # (m, 784)
     if labels == "one-hot":
         return pixels, F.one_hot(digits, 10).to(dtype), digits

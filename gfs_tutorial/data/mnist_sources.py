@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ class MnistImages:
 
 def find(root: str | Path | None) -> MnistImages:
     """MNIST from ``root``, else ``GFS_DATA_ROOT``, else a download, else the embedded sample."""
-    chosen = root if root is not None else os.environ.get("GFS_DATA_ROOT")
+    chosen = root if root is not None else os.environ.get("GFS_DATA_ROOT") or None
     if chosen is not None and not Path(chosen).is_dir():
         raise FileNotFoundError(
             f"the data root {chosen} does not exist: create it, or change root or GFS_DATA_ROOT"
@@ -92,6 +92,10 @@ def _is_whole(folder: Path) -> bool:
         found = (raw / name).stat().st_size
         if found != size:
             raise ValueError(f"{raw / name} has {found} bytes instead of {size}: it is truncated, replace it")
+        with open(raw / name, "rb") as file:
+            magic = file.read(4)
+        if magic != bytes([0, 0, 8, 3 if "images" in name else 1]):  # of bytes, in 3 dimensions or 1
+            raise ValueError(f"{raw / name} does not begin like a file of MNIST: it is damaged, replace it")
     return True
 
 
@@ -122,38 +126,61 @@ def _download(folder: Path) -> str | None:
     """Download MNIST into ``folder``, whole or not at all; returns ``None``, or what went wrong."""
     from torchvision.datasets import MNIST
 
-    if not any(_reachable(mirror) for mirror in MNIST.mirrors):
+    mirrors = _reachable(MNIST.mirrors)
+    if not mirrors:
         return "no network"
+    raw = folder / "MNIST" / "raw"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch, _socket_timeout(STALL_SECONDS):
-            MNIST(scratch, download=True)
-            (folder / "MNIST").mkdir(exist_ok=True)
-            shutil.rmtree(folder / "MNIST" / "raw", ignore_errors=True)
-            os.replace(Path(scratch) / "MNIST" / "raw", folder / "MNIST" / "raw")
-    except (OSError, RuntimeError, HTTPException) as error:
-        return f"the download failed ({str(error).strip().splitlines()[0]})"
+            for name, md5 in MNIST.resources:
+                _fetch(name, md5, mirrors, f"{scratch}/raw")
+            if not raw.exists():
+                raw.parent.mkdir(exist_ok=True)
+                os.replace(f"{scratch}/raw", raw)
+            else:  # it holds other files, which are not ours to remove
+                for file in Path(scratch, "raw").iterdir():
+                    os.replace(file, raw / file.name)
+    except (OSError, RuntimeError) as error:
+        return f"the download failed ({error})"
     return None
 
 
-def _reachable(url: str) -> bool:
-    """Whether the host of ``url`` answers anything at all within ``PROBE_SECONDS``."""
-    answers: list[bool] = []
+def _fetch(name: str, md5: str, mirrors: list[str], folder: str) -> None:
+    """Download and unpack one file from the first mirror that sends it whole."""
+    from torchvision.datasets.utils import download_and_extract_archive
 
-    def ask() -> None:
+    problems = []
+    for mirror in mirrors:
+        try:
+            return download_and_extract_archive(f"{mirror}{name}", folder, filename=name, md5=md5)
+        except (OSError, RuntimeError, HTTPException) as error:
+            problems.append(f"{mirror}: {' '.join(str(error).split()) or type(error).__name__}")
+    raise RuntimeError(f"{name} from {', '.join(problems)}")
+
+
+def _reachable(urls: list[str]) -> list[str]:
+    """Those of ``urls`` whose host answers anything at all within ``PROBE_SECONDS``, asked at once."""
+    answers: set[str] = set()
+
+    def ask(url: str) -> None:
         request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "gfs-tutorial"})
         try:
             urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
-            answers.append(True)
+            answers.add(url)
         except urllib.error.HTTPError:  # an answer, if an unfriendly one
-            answers.append(True)
+            answers.add(url)
         except (OSError, HTTPException):
-            answers.append(False)
+            pass
 
-    thread = threading.Thread(target=ask, daemon=True)  # looking up a name can outlast any timeout
-    thread.start()
-    thread.join(PROBE_SECONDS)
-    return bool(answers and answers[0])
+    # Daemons: looking up a name can outlast any timeout.
+    threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in urls]
+    deadline = time.monotonic() + PROBE_SECONDS
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [url for url in urls if url in answers]
 
 
 @contextlib.contextmanager

@@ -27,6 +27,9 @@ def balanced_subset(labels: Tensor, size: int, seed: int = 0) -> Tensor:
     Raises:
         ValueError: ``size`` is below 1 or above m.
     """
+    if checks.is_tensor("labels", labels).ndim != 1:
+        raise ValueError(f"labels must have shape (m,), got {tuple(labels.shape)}")
+    seed = checks.integer_at_least("seed", seed, 0)
     if checks.positive_int("size", size) > len(labels):
         raise ValueError(f"size is {size} but there are only {len(labels)} rows: lower it")
     generator = torch.Generator().manual_seed(seed)

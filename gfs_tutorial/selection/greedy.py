@@ -33,7 +33,7 @@ def greedy_forward_selection(
     .. math:: q_k = \arg\min_i \ell\bigl((z_{k-1} + \Phi_i)/k\bigr), \qquad z_k = z_{k-1} + \Phi_{q_k},
         \qquad u_k = z_k / k
 
-    Ye et al. (2020), algorithm 1; chapter *Greedy forward selection*. Exact: ties, to rounding error, go to
+    Ye et al. (2020); chapter *Greedy forward selection*. Exact: ties, to rounding error, go to
     the neuron with the lowest index.
 
     Args:
@@ -52,6 +52,8 @@ def greedy_forward_selection(
         TypeError, ValueError: an argument does not fit (its name is in the message); ``size`` is below 1,
             or above N without replacement.
     """
+    if not isinstance(net, TwoLayerNet):
+        raise TypeError(f"net must be a TwoLayerNet, got {type(net).__name__}: use select_neurons for others")
     X, y = checks.features_and_targets(X, y, net.out_features)
     net.check_input(X)
     _check_size(size, net.width, with_replacement)
@@ -86,7 +88,7 @@ def select_neurons(
     """
     checks.float_matrix("hidden", hidden, "(m, N)")
     checks.float_matrix("output_weights", output_weights, "(N, C)")
-    if targets.ndim == 1:
+    if checks.is_tensor("targets", targets).ndim == 1:
         targets = targets[:, None]
     checks.float_matrix("targets", targets, "(m,) or (m, C)")
     (m, N), C = hidden.shape, output_weights.shape[1]
@@ -99,6 +101,11 @@ def select_neurons(
         raise TypeError(
             f"hidden, output_weights and targets must share a dtype, got {hidden.dtype}, "
             f"{output_weights.dtype} and {targets.dtype}"
+        )
+    if not hidden.device == output_weights.device == targets.device:
+        raise ValueError(
+            f"hidden, output_weights and targets must share a device, got {hidden.device}, "
+            f"{output_weights.device} and {targets.device}: move them"
         )
     _check_size(size, N, with_replacement)
     return _select(hidden.detach().T, output_weights.detach(), targets, size, with_replacement, progress)

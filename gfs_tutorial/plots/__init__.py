@@ -1,0 +1,25 @@
+"""Figures of the book: readable in greyscale and by colour-blind readers."""
+
+from gfs_tutorial.plots.curves import loss_against_size, training_curve
+from gfs_tutorial.plots.digits import show_digits
+from gfs_tutorial.plots.heatmap import heatmap
+from gfs_tutorial.plots.hull import hull_walk
+from gfs_tutorial.plots.study import against_iterations, against_size, study_heatmap, thresholds
+from gfs_tutorial.plots.style import COLORS, line_styles, use_style
+from gfs_tutorial.plots.walk import interactive_hull_walk
+
+__all__ = [
+    "COLORS",
+    "against_iterations",
+    "against_size",
+    "heatmap",
+    "hull_walk",
+    "interactive_hull_walk",
+    "line_styles",
+    "loss_against_size",
+    "show_digits",
+    "study_heatmap",
+    "thresholds",
+    "training_curve",
+    "use_style",
+]

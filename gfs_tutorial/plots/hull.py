@@ -1,0 +1,46 @@
+"""The walk of greedy forward selection in the convex hull of its neurons, in two dimensions."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from scipy.spatial import ConvexHull
+from torch import Tensor
+
+from gfs_tutorial.plots.style import COLORS
+
+__all__ = ["hull_walk", "walk_points"]
+
+
+def walk_points(points: Tensor, picks: Tensor) -> Tensor:
+    """The averages u_1, u_2, ... of the picked points: (N, 2) and (k,) to (k, 2)."""
+    return points[picks].cumsum(0) / np.arange(1, len(picks) + 1)[:, None]
+
+
+def hull_walk(points: Tensor, target: Tensor, picks: Tensor, *, ax: Axes | None = None) -> Axes:
+    """Draw neurons as points, their convex hull, the target y, and the averages u_1, ..., u_k.
+
+    Args:
+        points: (N, 2) float64, feature vectors of the neurons on a data set of two rows.
+        target: (2,), the labels.
+        picks: (k,) int64, the neurons picked, in order.
+        ax: Axes to draw on; ``None`` makes a figure.
+    """
+    ax = ax or plt.subplots(figsize=(4.6, 4.2))[1]
+    corners = points[ConvexHull(points).vertices]  # (corners, 2)
+    walk = walk_points(points, picks)
+    ax.fill(*corners.T, color=COLORS["sky"], alpha=0.18, label="convex hull")
+    ax.scatter(*points.T, s=18, color=COLORS["black"], label="neurons $\\Phi_i$", zorder=2)
+    ax.plot(
+        *walk.T, color=COLORS["blue"], marker="o", markersize=4, linewidth=1.2, label="$u_1, u_2, \\ldots$"
+    )
+    for k in range(min(3, len(walk))):
+        ax.annotate(f"$u_{k + 1}$", walk[k], xytext=(5, 4), textcoords="offset points", color=COLORS["blue"])
+    ax.scatter(
+        *points.mean(0), marker="s", s=44, color=COLORS["green"], label=r"dense net $\bar q$", zorder=3
+    )
+    ax.scatter(*target, marker="*", s=150, color=COLORS["vermillion"], label="target $y$", zorder=4)
+    ax.set(xlabel="output on $x_1$", ylabel="output on $x_2$", aspect="equal")
+    ax.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax

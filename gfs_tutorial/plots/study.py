@@ -1,0 +1,134 @@
+"""Curves of the MNIST experiment: the mean over seeds, with the range from the least to the greatest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from gfs_tutorial.experiments.mnist import first_reached
+from gfs_tutorial.plots.heatmap import heatmap
+from gfs_tutorial.plots.style import line_styles
+
+__all__ = ["against_iterations", "against_size", "mean_and_range", "study_heatmap", "thresholds"]
+
+Row = dict[str, float]
+
+
+def mean_and_range(rows: Sequence[Row], key: str, over: str) -> tuple[list, list, list, list]:
+    """Values of ``over`` in order, and the mean, least and greatest ``key`` of the rows at each."""
+    places = sorted({row[over] for row in rows})
+    groups = [[row[key] for row in rows if row[over] == place] for place in places]
+    return places, [sum(g) / len(g) for g in groups], [min(g) for g in groups], [max(g) for g in groups]
+
+
+def _band(ax: Axes, rows: Sequence[Row], key: str, over: str, style: dict[str, str], label: str) -> None:
+    places, mean, low, high = mean_and_range(rows, key, over)
+    ax.plot(places, mean, label=label, **style)
+    ax.fill_between(places, low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def _labelled(key: str) -> str:
+    return "accuracy" if key.endswith("accuracy") else r"loss $\ell$"
+
+
+def against_iterations(
+    rows: Sequence[Row], keys: dict[str, str], *, of: Callable[[Row], bool], ax: Axes | None = None
+) -> Axes:
+    """Entries of the rows against pre-training iterations, one line a key.
+
+    Args:
+        rows: Rows of the experiment.
+        keys: Entry to the name of its line.
+        of: Which rows to draw, e.g. those of one m.
+        ax: Axes to draw on; ``None`` makes a figure.
+    """
+    ax = ax or plt.subplots()[1]
+    chosen = [row for row in rows if of(row)]
+    for (key, name), style in zip(keys.items(), line_styles()):
+        _band(ax, chosen, key, "t", style, name)
+    ax.set_xscale("symlog", linthresh=10)
+    if not key.endswith("accuracy"):
+        ax.set_yscale("log")
+    ax.set(xlabel="pre-training iterations $t$", ylabel=_labelled(key))
+    ax.legend()
+    return ax
+
+
+def against_size(rows: Sequence[Row], key: str, *, times: Sequence[int], ax: Axes | None = None) -> Axes:
+    """One entry against the number of training images m, one line for each of some iterations t.
+
+    Args:
+        rows: Rows of the experiment.
+        key: Which entry.
+        times: Which iterations.
+        ax: Axes to draw on; ``None`` makes a figure.
+    """
+    ax = ax or plt.subplots()[1]
+    for t, style in zip(times, line_styles()):
+        _band(ax, [row for row in rows if row["t"] == t], key, "m", style, f"$t = {t:,}$")
+    ax.set_xscale("log")
+    if not key.endswith("accuracy"):
+        ax.set_yscale("log")
+    places = sorted({row["m"] for row in rows})
+    ax.set_xticks(places, [f"{m:,}" for m in places])
+    ax.minorticks_off()
+    ax.set(xlabel="training images $m$", ylabel=_labelled(key))
+    ax.legend()
+    return ax
+
+
+def study_heatmap(
+    rows: Sequence[Row],
+    key: str,
+    *,
+    label: str,
+    log: bool = True,
+    fmt: str = "{:.2g}",
+    ax: Axes | None = None,
+) -> Axes:
+    """The mean over seeds of one entry, for every m (rows) and t (columns).
+
+    Args:
+        rows: Rows of the experiment.
+        key: Which entry.
+        label: What it is called.
+        log, fmt, ax: As in :func:`gfs_tutorial.plots.heatmap`.
+    """
+    sizes = sorted({row["m"] for row in rows})
+    tables = [mean_and_range([row for row in rows if row["m"] == m], key, "t") for m in sizes]
+    ax = ax or plt.subplots(figsize=(7.2, 3.6))[1]
+    names = {"xlabel": "pre-training iterations $t$", "ylabel": "training images $m$", "label": label}
+    return heatmap([table[1] for table in tables], sizes, tables[0][0], log=log, fmt=fmt, ax=ax, **names)
+
+
+def thresholds(rows: Sequence[Row], key: str, *, levels: Sequence[float], ax: Axes | None = None) -> Axes:
+    """First iterations at which an entry reaches each level, against m: markers are seeds, lines their means.
+
+    A mean is drawn only where every seed reaches the level.
+
+    Args:
+        rows: Rows of the experiment.
+        key: Which entry.
+        levels: The levels, one line each.
+        ax: Axes to draw on; ``None`` makes a figure.
+    """
+    ax = ax or plt.subplots()[1]
+    sizes, seeds = sorted({row["m"] for row in rows}), sorted({row["seed"] for row in rows})
+    for level, style in zip(levels, line_styles()):
+        marker = style.pop("marker")
+        means = []
+        for m in sizes:
+            runs = [[row for row in rows if row["m"] == m and row["seed"] == seed] for seed in seeds]
+            first = [first_reached(run, key, level) for run in runs]
+            reached = [t for t in first if t is not None]
+            ax.plot([m] * len(reached), reached, marker=marker, color=style["color"], linestyle="", alpha=0.6)
+            means.append(sum(reached) / len(reached) if len(reached) == len(seeds) else float("nan"))
+        ax.plot(sizes, means, label=f"level {level:g}", **style)
+    ax.set_xscale("log")
+    ax.set_xticks(sizes, [f"{m:,}" for m in sizes])
+    ax.minorticks_off()
+    ax.set(xlabel="training images $m$", ylabel="first iteration $t^*$", ylim=(0, None))
+    ax.legend()
+    return ax
