@@ -14,8 +14,8 @@ __all__ = ["heatmap"]
 
 def heatmap(
     values: Sequence[Sequence[float]],
-    rows: Sequence,
-    columns: Sequence,
+    rows: Sequence[float],
+    columns: Sequence[float],
     *,
     xlabel: str,
     ylabel: str,
@@ -28,7 +28,7 @@ def heatmap(
 
     Args:
         values: One list of numbers for each row, drawn from the bottom up.
-        rows, columns: Names of the rows and columns.
+        rows, columns: The number that each row and each column stands for.
         xlabel, ylabel, label: Of the columns, the rows and the values.
         log: Whether colours follow the logarithm of the values.
         fmt: How a number is written in its cell.

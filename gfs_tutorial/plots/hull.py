@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-import numpy as np
+import torch
 from matplotlib.axes import Axes
 from scipy.spatial import ConvexHull
 from torch import Tensor
@@ -15,7 +15,7 @@ __all__ = ["hull_walk", "walk_points"]
 
 def walk_points(points: Tensor, picks: Tensor) -> Tensor:
     """The averages u_1, u_2, ... of the picked points: (N, 2) and (k,) to (k, 2)."""
-    return points[picks].cumsum(0) / np.arange(1, len(picks) + 1)[:, None]
+    return points[picks].cumsum(0) / torch.arange(1, len(picks) + 1)[:, None]
 
 
 def hull_walk(points: Tensor, target: Tensor, picks: Tensor, *, ax: Axes | None = None) -> Axes:

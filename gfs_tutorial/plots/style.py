@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib as mpl
 
@@ -14,14 +15,13 @@ COLORS = {
     "blue": "#0072B2",
     "vermillion": "#D55E00",
     "green": "#009E73",
-    "orange": "#E69F00",
     "sky": "#56B4E9",
 }
 
 
-def line_styles() -> Iterator[dict[str, str]]:
+def line_styles() -> Iterator[dict[str, Any]]:
     """Keyword arguments for successive lines: a colour, a dash and a marker each, then around again."""
-    dashes, markers = ("-", "--", "-.", ":", "-", "--"), ("o", "s", "^", "D", "v", "P")
+    dashes, markers = ("-", "--", "-.", ":", (0, (6, 1))), ("o", "s", "^", "D", "v")
     while True:
         for color, dash, marker in zip(COLORS.values(), dashes, markers):
             yield {"color": color, "linestyle": dash, "marker": marker}

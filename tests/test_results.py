@@ -1,0 +1,50 @@
+"""Result files: whole or not at all, and with their history."""
+
+import json
+
+import pytest
+
+from gfs_tutorial import results
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    path = results.write(tmp_path / "new" / "a.json", {"rows": [1, 2.5, None]})
+    assert results.read(path) == {"rows": [1, 2.5, None]}
+
+
+@pytest.mark.parametrize("bad", [{"x": object()}, {"x": float("nan")}])
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_scratch(tmp_path, bad):
+    path = results.write(tmp_path / "a.json", {"x": 1})
+    with pytest.raises((TypeError, ValueError)):
+        results.write(path, bad)
+    assert results.read(path) == {"x": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_scratch(tmp_path, monkeypatch):
+    path = results.write(tmp_path / "a.json", {"x": 1})
+
+    def no_space(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results.os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space"):
+        results.write(path, {"x": 2})
+    assert results.read(path) == {"x": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_missing_file_and_a_broken_one_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no\.json"):
+        results.read(tmp_path / "no.json")
+    (tmp_path / "broken.json").write_text('{"rows": [1,')
+    with pytest.raises(ValueError, match=r"broken\.json"):
+        results.read(tmp_path / "broken.json")
+
+
+def test_provenance_has_what_it_takes_to_run_again():
+    record = results.provenance("python x.py", {"seed": 3}, preset="quick")
+    assert record["command"] == "python x.py" and record["settings"] == {"seed": 3}
+    assert record["preset"] == "quick" and "cores" in record["hardware"]
+    assert {"commit", "versions", "date"} <= record.keys()
+    json.dumps(record)
