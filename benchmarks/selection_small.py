@@ -17,7 +17,7 @@ SETTINGS = {
     "rows": 2_000,
     "steps": 100,  # of the score form, its set-up counted in
     "loop_steps": 10,  # of the loop, whose steps all cost the same
-    "sgd_iterations": [0, 300],
+    "sgd_iterations": [0, 100, 300],
     "repeats": 9,
     "seed": 0,
 }
