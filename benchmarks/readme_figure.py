@@ -14,7 +14,7 @@ def main() -> None:
     plots.use_style()
     rows = results.read(ROOT / "results" / "mnist-quick.json")["rows"]
     lines = {
-        "dense_loss": "dense, 1,000 neurons",
+        "dense_loss": "dense network",
         "subnetwork_loss": "subnetwork, 200 picks",
         "bound": "certificate",
     }

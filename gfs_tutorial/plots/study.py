@@ -88,7 +88,7 @@ def study_heatmap(
     fmt: str = "{:.2g}",
     ax: Axes | None = None,
 ) -> Axes:
-    """The mean over seeds of one entry, for every m (rows) and t (columns).
+    """The mean over seeds of one entry, for every m (columns) and t (rows, from the bottom up).
 
     Args:
         rows: Rows of the experiment.
@@ -96,11 +96,11 @@ def study_heatmap(
         label: What it is called.
         log, fmt, ax: As in :func:`gfs_tutorial.plots.heatmap`.
     """
-    sizes = sorted({row["m"] for row in rows})
-    tables = [mean_and_range([row for row in rows if row["m"] == m], key, "t") for m in sizes]
-    ax = ax or plt.subplots(figsize=(7.2, 3.6))[1]
-    names = {"xlabel": "pre-training iterations $t$", "ylabel": "training images $m$", "label": label}
-    return heatmap([table[1] for table in tables], sizes, tables[0][0], log=log, fmt=fmt, ax=ax, **names)
+    times = sorted({row["t"] for row in rows})
+    tables = [mean_and_range([row for row in rows if row["t"] == t], key, "m") for t in times]
+    ax = ax or plt.subplots(figsize=(6.4, 5.2))[1]
+    names = {"xlabel": "training images $m$", "ylabel": "pre-training iterations $t$", "label": label}
+    return heatmap([table[1] for table in tables], times, tables[0][0], log=log, fmt=fmt, ax=ax, **names)
 
 
 def thresholds(rows: Sequence[Row], key: str, *, levels: Sequence[float], ax: Axes | None = None) -> Axes:
