@@ -1,4 +1,4 @@
-"""Sphinx extension: leave out the scripts of sphinx-thebe, which jupyter-book loads whether it is used or not.
+"""Sphinx extension: leave out the scripts of sphinx-thebe, which jupyter-book loads even where unused.
 
 They arrive twice, and the second copy is an error on the console of every page.
 """
