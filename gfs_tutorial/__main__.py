@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     result = mnist.run(mnist.preset(chosen.preset), preset=chosen.preset)
     path = results.write(chosen.out or Path("results") / f"mnist-{chosen.preset}.json", result)
-    print(f"{len(result['rows'])} rows in {result['seconds']} s, written to {path}")
+    print(f"{len(result['rows'])} rows in {result['seconds']:.0f} s, written to {path}")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def run(settings: MnistSettings, *, preset: str = "custom", progress: bool = Tru
         settings,
         preset=preset,
         data=data.source,
-        seconds=round(time.perf_counter() - start, 1),
+        seconds=round(time.perf_counter() - start, 3),
     )
     return {**record, "rows": rows}
 
