@@ -14,6 +14,8 @@ from torchvision.datasets import MNIST
 
 from gfs_tutorial.data import mnist_sources
 
+torch.set_num_threads(1)  # the tensors are small, and on busy cores OpenMP's threads wait for each other
+
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = mnist_sources.SIZES
 
 

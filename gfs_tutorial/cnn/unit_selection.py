@@ -48,5 +48,5 @@ class UnitSelection:
         return counts.double() * scale
 
     def mask(self, k: int) -> Tensor:
-        """The weight of every candidate, 0 for those not kept, (size,) float64: for :func:`surgery.masked`."""
+        """The weight of every candidate, 0 if not kept, (size,) float64: for :func:`surgery.masked`."""
         return torch.zeros(self.unit.size, dtype=torch.float64).index_put((self.kept(k),), self.weights(k))

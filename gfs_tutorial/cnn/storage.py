@@ -1,0 +1,107 @@
+"""Pruned models on disk: saved with what it takes to rebuild them, loaded without running foreign code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gfs_tutorial.cnn.surgery import slice_units
+from gfs_tutorial.cnn.units import Part, Unit
+
+__all__ = ["load_pruned", "save_pruned", "save_tensors"]
+
+
+def save_tensors(path: str | Path, content: dict[str, Any]) -> Path:
+    """``torch.save`` to ``path``, atomically: the old file stays until the new one is whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def save_pruned(
+    path: str | Path,
+    small: nn.Module,
+    units: Sequence[Unit],
+    kept: Mapping[str, Tensor],
+    **notes: str | int | float,
+) -> Path:
+    """Save a pruned model with the units and the candidates that were kept.
+
+    Args:
+        path: Where to.
+        small: The pruned model.
+        units: The units of the dense model.
+        kept: Name of each pruned unit to the candidates kept, as in :func:`surgery.slice_units`.
+        notes: Anything plain to keep with it, e.g. ``architecture="resnet20"``.
+    """
+    content = {
+        "format": "gfs-tutorial pruned model 1",
+        "units": [asdict(unit) for unit in units],
+        "kept": {name: torch.as_tensor(candidates).cpu() for name, candidates in kept.items()},
+        "state": small.state_dict(),
+        "notes": notes,
+    }
+    return save_tensors(path, content)
+
+
+def load_pruned(path: str | Path, dense: nn.Module) -> tuple[nn.Module, dict[str, Any]]:
+    """Load a pruned model into the shape of a dense one.
+
+    Args:
+        path: A file of :func:`save_pruned`.
+        dense: A model of the dense architecture with any weights; it is not changed.
+
+    Returns:
+        The pruned model, in evaluation mode on the CPU, and the notes saved with it.
+
+    Raises:
+        FileNotFoundError: there is no file at ``path``.
+        ValueError: the file is none of :func:`save_pruned`, or does not fit ``dense``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no pruned model at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is truncated, or no file of save_pruned: {error}") from error
+    if not isinstance(content, dict) or not str(content.get("format", "")).startswith("gfs-tutorial pruned"):
+        raise ValueError(f"{path} is no file of save_pruned")
+    try:
+        small = slice_units(dense.cpu(), [_unit(fields) for fields in content["units"]], content["kept"])
+        _add_biases(small, content["state"])
+        small.load_state_dict(content["state"])
+    except (AttributeError, RuntimeError) as error:
+        raise ValueError(f"{path} does not fit this {type(dense).__name__}: {error}") from error
+    return small.eval(), content["notes"]
+
+
+def _unit(fields: dict[str, Any]) -> Unit:
+    return Unit(**{**fields, "parts": tuple(Part(**part) for part in fields["parts"])})
+
+
+def _add_biases(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give a bias to the layers that a refit gave one."""
+    for key, value in state.items():
+        owner, _, name = key.rpartition(".")
+        if name == "bias" and model.get_submodule(owner).bias is None:
+            model.get_submodule(owner).bias = nn.Parameter(torch.zeros_like(value))
