@@ -1,0 +1,95 @@
+"""Rival criteria: their scores by hand where that is easy, and their global ranking."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_cnn_units import UserNet, instance
+
+from gfs_tutorial.cnn.cost import MacModel
+from gfs_tutorial.cnn.rivals import RIVALS, global_candidates, rival_scores
+from gfs_tutorial.cnn.units import find_units
+
+
+@pytest.fixture(scope="module")
+def small():
+    model, x, units, _ = instance("mobilenet_v2", torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    batches = [(torch.randn(4, 3, 32, 32, generator=generator), torch.tensor([0, 1, 2, 3])) for _ in range(2)]
+    return model, x, units, batches
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_every_rival_scores_every_candidate_and_leaves_the_model_alone(name, small):
+    model, _, units, batches = small
+    state = copy.deepcopy(model.state_dict())
+    scores = rival_scores(name, model, units, batches)
+    assert {key: len(value) for key, value in scores.items()} == {unit.name: unit.size for unit in units}
+    assert all(bool(torch.isfinite(value).all()) and float(value.std()) > 0 for value in scores.values())
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
+
+
+def test_activation_ranks_by_the_mean_size_of_the_consumers_input():
+    model, x, units, _ = instance("resnet18", torch.float32)
+    scores = rival_scores("activation", model, units, [x])
+    seen = []
+    hook = model.get_submodule("layer1.0.conv2").register_forward_pre_hook(lambda m, i: seen.append(i[0]))
+    model(x)
+    hook.remove()
+    expected = seen[0].abs().mean((0, 2, 3))
+    torch.testing.assert_close(
+        scores["layer1.0.conv1"].float(), expected / expected.mean(), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_the_random_rival_follows_its_seed(small):
+    model, _, units, batches = small
+    one, again, other = (rival_scores("random", model, units, batches, seed=seed) for seed in (1, 1, 2))
+    name = units[3].name
+    assert torch.equal(one[name], again[name]) and not torch.equal(one[name], other[name])
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), macs=st.floats(0.15, 1.0), levels=st.integers(1, 50))
+def test_the_global_ranking_keeps_the_best_of_each_unit_and_as_many_as_fit(seed, macs, levels):
+    generator = torch.Generator().manual_seed(seed)
+    units = find_units(UserNet().eval(), torch.randn(1, 3, 8, 8))
+    costs = MacModel(UserNet(), units, torch.randn(1, 3, 8, 8))
+    scores = {u.name: torch.randint(levels, (u.size,), generator=generator).double() for u in units}
+    kept = global_candidates(scores, costs, macs)
+    counts = {name: len(candidates) for name, candidates in kept.items()}
+    assert costs.total(counts) <= macs * costs.dense
+    for name, candidates in kept.items():
+        gone = sorted(set(range(len(scores[name]))) - set(candidates.tolist()))
+        assert all(float(scores[name][g]) <= float(scores[name][candidates].min()) for g in gone)
+    one_more = [{**counts, n: c + 1} for n, c in counts.items() if c < len(scores[n])]
+    assert macs == 1.0 or any(costs.total(c) > macs * costs.dense for c in one_more)
+
+
+@pytest.mark.parametrize(
+    ("name", "batches", "message"),
+    [
+        ("magic", [torch.randn(2, 3, 8, 8)], "unknown name 'magic'"),
+        ("l1", [], "batches is empty"),
+        ("taylor", [torch.randn(2, 3, 8, 8)], "taylor needs labels"),
+        ("obdc", [(torch.randn(2, 3, 8, 8), torch.tensor([0, 1]))], "OBDCImportance cannot score conv1"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(name, batches, message):
+    model = UserNet().eval()
+    units = find_units(model, torch.randn(1, 3, 8, 8))
+    with pytest.raises(ValueError, match=message):
+        rival_scores(name, model, units, batches)
+
+
+@pytest.mark.parametrize("macs", [0, 1.5, 0.01])
+def test_a_global_budget_that_cannot_be_met_is_refused(macs):
+    model = UserNet().eval()
+    units = find_units(model, torch.randn(1, 3, 8, 8))
+    costs = MacModel(model, units, torch.randn(1, 3, 8, 8))
+    with pytest.raises(ValueError, match="macs"):
+        global_candidates({u.name: torch.rand(u.size) for u in units}, costs, macs)
