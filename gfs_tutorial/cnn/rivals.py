@@ -171,8 +171,15 @@ def _looked_at(
             if name == "hessian":
                 importance.accumulate_grad(model)
             elif name == "obdc":
-                importance.step()
+                _step(importance)
     yield
+
+
+def _step(importance: shipped.OBDCImportance) -> None:
+    try:
+        importance.step()
+    except RuntimeError as error:  # its im2col knows only the padding that is in the convolution itself
+        raise ValueError(f"torch-pruning's OBDCImportance cannot watch this model: {error}") from error
 
 
 def _watch_factors(model: nn.Module, importance: shipped.OBDCImportance, units: Sequence[Unit]) -> None:

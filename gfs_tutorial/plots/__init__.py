@@ -1,5 +1,6 @@
 """Figures of the book: readable in greyscale and by colour-blind readers."""
 
+from gfs_tutorial.plots.channels import channels_kept, draw_unit, error_curves, league
 from gfs_tutorial.plots.curves import loss_against_size, training_curve
 from gfs_tutorial.plots.digits import show_digits
 from gfs_tutorial.plots.heatmap import heatmap
@@ -12,9 +13,13 @@ __all__ = [
     "COLORS",
     "against_iterations",
     "against_size",
+    "channels_kept",
+    "draw_unit",
+    "error_curves",
     "heatmap",
     "hull_walk",
     "interactive_hull_walk",
+    "league",
     "line_styles",
     "loss_against_size",
     "show_digits",

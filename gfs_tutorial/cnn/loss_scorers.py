@@ -1,0 +1,143 @@
+"""Ways to compute the loss of the whole network with one candidate more: slowly, and by two short cuts."""
+
+from __future__ import annotations
+
+import abc
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gfs_tutorial.cnn.mini_batches import Batch
+from gfs_tutorial.cnn.replay import Replay, evaluation_mode
+from gfs_tutorial.cnn.surgery import masked
+from gfs_tutorial.cnn.units import Unit
+from gfs_tutorial.training import half_squared_error
+
+__all__ = ["AdditiveScorer", "GatedScorer", "OracleScorer", "Scorer"]
+
+CACHE_BYTES = 1 << 30  # for what candidates add to the consumer's output, where a mini-batch comes again
+
+
+class Scorer(abc.ABC):
+    """Losses of a network in which a unit has the candidates picked so far and one more."""
+
+    def __init__(self, model: nn.Module, unit: Unit):
+        self.model, self.unit, self.batch = model, unit, None
+        self.dtype = next(model.parameters()).dtype
+
+    @torch.no_grad()
+    def losses(self, batch: Batch, counts: Tensor, scale: float, tried: Tensor) -> Tensor:
+        """Of each candidate to try beside those picked ``counts`` times: (tried,) float64 on the CPU."""
+        with evaluation_mode(self.model):
+            self.again, self.batch = batch is self.batch, batch
+            if not self.again:
+                images, labels = batch
+                dense = self.record(images)
+                self.target = dense.double() if labels is None else _in_range(labels, dense)
+            losses = [_loss(logits, self.target) for logits in self.answers(counts, scale, tried.tolist())]
+        return torch.stack(losses).cpu()
+
+    @abc.abstractmethod
+    def record(self, images: Tensor) -> Tensor:
+        """Prepare for a mini-batch; returns the logits (n, C) with the whole unit."""
+
+    @abc.abstractmethod
+    def answers(self, counts: Tensor, scale: float, tried: list[int]) -> Iterator[Tensor]:
+        """The logits (n, C) with each of the candidates to try."""
+
+
+class OracleScorer(Scorer):
+    """The whole network, masked, for each candidate."""
+
+    def record(self, images: Tensor) -> Tensor:
+        return self.model(images)
+
+    def answers(self, counts: Tensor, scale: float, tried: list[int]) -> Iterator[Tensor]:
+        for candidate in tried:
+            weights = scale * _one_more(counts, candidate)  # (size,)
+            with masked(self.model, [self.unit], {self.unit.name: weights}):
+                yield self.model(self.batch[0])
+
+
+class AdditiveScorer(Scorer):
+    """The consumer's output as a sum over candidates, and the rest of the network behind it."""
+
+    def record(self, images: Tensor) -> Tensor:
+        self.consumer = self.model.get_submodule(self.unit.consumer)
+        self.replay = Replay(self.model, self.unit.consumer, images)
+        self.parts: dict[int, Tensor] = {}
+        return self.replay.result
+
+    def answers(self, counts: Tensor, scale: float, tried: list[int]) -> Iterator[Tensor]:
+        picked = counts.nonzero()[:, 0] if counts.any() else torch.zeros(1, dtype=torch.int64)
+        inputs, span = self.replay.inputs, self.unit.span
+        so_far = _partial(self.consumer, inputs, picked, scale * counts[picked], span)  # (n, out, H, W)
+        for candidate in tried:
+            yield self.replay(torch.add(so_far, self.part(candidate), alpha=scale))
+
+    def part(self, candidate: int) -> Tensor:
+        """What a candidate of weight 1 adds to the consumer's output, (n, out, H, W)."""
+        if candidate in self.parts:
+            return self.parts[candidate]
+        one = torch.tensor([candidate])
+        part = _partial(self.consumer, self.replay.inputs, one, torch.ones(1), self.unit.span, bias=False)
+        if self.again and (len(self.parts) + 1) * part.nbytes <= CACHE_BYTES:
+            self.parts[candidate] = part
+        return part
+
+
+class GatedScorer(Scorer):
+    """The gate, the consumer on the candidates that are kept, and the rest of the network behind it."""
+
+    def record(self, images: Tensor) -> Tensor:
+        (gate,) = self.unit.gates
+        self.gate, self.consumer = map(self.model.get_submodule, (gate, self.unit.consumer))
+        self.inner = Replay(self.model, gate, images, until=self.unit.consumer)
+        self.outer = Replay(self.model, self.unit.consumer, images)
+        return self.outer.result
+
+    def answers(self, counts: Tensor, scale: float, tried: list[int]) -> Iterator[Tensor]:
+        for candidate in tried:
+            weights = scale * _one_more(counts, candidate)  # (size,)
+            kept = weights.nonzero()[:, 0]
+            gate = _partial(self.gate, self.inner.inputs, kept, torch.ones(len(kept)), self.unit.width)
+            inputs = self.inner(gate)  # (n, inputs, H, W)
+            yield self.outer(_partial(self.consumer, inputs, kept, weights[kept], self.unit.span))
+
+
+def _one_more(counts: Tensor, candidate: int) -> Tensor:
+    counts = counts.clone()
+    counts[candidate] += 1
+    return counts
+
+
+def _partial(
+    layer: nn.Module, inputs: Tensor, candidates: Tensor, weights: Tensor, span: int, *, bias: bool = True
+) -> Tensor:
+    """What a layer answers to some candidates alone, each weighted, ``span`` channels a candidate.
+
+    A narrower copy of the layer runs, for it may be a subclass with a padding of its own.
+    """
+    columns = (candidates[:, None] * span + torch.arange(span)).flatten().to(inputs.device)
+    factors = weights.repeat_interleave(span).to(layer.weight)  # (columns,)
+    narrow, convolution = copy.copy(layer), isinstance(layer, nn.Conv2d)
+    weight = layer.weight[:, columns] * factors.view(1, -1, *[1] * (layer.weight.ndim - 2))
+    narrow._parameters = {"weight": nn.Parameter(weight), "bias": layer.bias if bias else None}
+    setattr(narrow, "in_channels" if convolution else "in_features", len(columns))
+    return narrow.forward(inputs.index_select(1 if convolution else -1, columns))
+
+
+def _in_range(labels: Tensor, logits: Tensor) -> Tensor:
+    if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
+        raise ValueError(f"labels of batches must lie between 0 and {logits.shape[1] - 1}")
+    return labels
+
+
+def _loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Of logits (n, C): cross-entropy with labels (n,), or half the squared distance from others (n, C)."""
+    if target.dtype == torch.int64:
+        return F.cross_entropy(logits.double(), target)
+    return half_squared_error(logits.double(), target)
