@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["hardware", "provenance", "read", "write"]
+__all__ = ["hardware", "provenance", "read", "stored", "write"]
 
 
 def hardware() -> str:
@@ -95,3 +95,16 @@ def read(path: str | Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not a result file: {error}") from error
+
+
+def stored(name: str) -> dict[str, Any]:
+    """Read one of the result files that came with the package.
+
+    Args:
+        name: e.g. ``"mnist-quick.json"``; a checkout has them in ``results/``.
+
+    Raises:
+        FileNotFoundError: there is none of that name.
+    """
+    checkout = Path(__file__).resolve().parents[1] / "results" / name
+    return read(checkout if checkout.is_file() else Path(__file__).parent / "stored_results" / name)

@@ -1,6 +1,7 @@
 """The house itself: notebooks as committed, the table of contents, a quick import."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +60,13 @@ def test_all_notebooks_begin_with_the_same_set_up_cell_that_leaves_torch_alone()
     assert "except ImportError" in setup and "torch" not in setup
 
 
+def test_every_folder_with_code_is_packaged():
+    listed = re.findall(r'^  "(gfs_tutorial[\w.]*)",$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "gfs_tutorial").rglob("__init__.py")}
+    assert {".".join(folder.parts) for folder in folders} == set(listed) - {"gfs_tutorial.stored_results"}
+
+
 def test_the_import_is_light():
     code = "import sys, gfs_tutorial; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert not {"torchvision", "matplotlib", "mlxtend", "scipy"} & set(done.stdout.split())
+    assert not {"torchvision", "torch_pruning", "matplotlib", "mlxtend", "scipy"} & set(done.stdout.split())

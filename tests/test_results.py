@@ -42,6 +42,15 @@ def test_a_missing_file_and_a_broken_one_are_named(tmp_path):
         results.read(tmp_path / "broken.json")
 
 
+def test_stored_results_are_read_by_name_from_a_checkout_and_from_an_installed_package(tmp_path, monkeypatch):
+    assert results.stored("mnist-quick.json")["preset"] == "quick"
+    monkeypatch.setattr(results, "__file__", str(tmp_path / "gfs_tutorial" / "results.py"))
+    results.write(tmp_path / "gfs_tutorial" / "stored_results" / "a.json", {"rows": []})
+    assert results.stored("a.json") == {"rows": []}
+    with pytest.raises(FileNotFoundError, match=r"b\.json"):
+        results.stored("b.json")
+
+
 def test_provenance_has_what_it_takes_to_run_again():
     record = results.provenance("python x.py", {"seed": 3}, preset="quick")
     assert record["command"] == "python x.py" and record["settings"] == {"seed": 3}

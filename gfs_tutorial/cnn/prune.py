@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
 from gfs_tutorial.cnn.allocation import Variant, allocate, block_errors, error_curve, uniform_counts
@@ -37,6 +38,7 @@ METHODS = ("ols", "local", "loss")
 ALLOCATIONS = ("error", "uniform")
 RATIOS = (0.15, 0.3, 0.5, 0.7, 0.85)  # sizes at which block errors are measured
 HELD_OUT = 100  # images on which they are
+GATES = 0.1  # shrinkage of squeeze-and-excitation's first layer
 SMALL = 1_000_000  # parameters below which a unit keeps a tenth of its candidates in any case
 
 
@@ -149,7 +151,7 @@ def prune(
     return small, report
 
 
-def rank_by_scores(unit: Unit, scores: Tensor, moments: Moments) -> UnitSelection:
+def rank_by_scores(unit: Unit, scores: Tensor, moments: Moments, size: int | None = None) -> UnitSelection:
     """Rank candidates by a score each, the highest first, as a selection like any other.
 
     Args:
@@ -157,6 +159,7 @@ def rank_by_scores(unit: Unit, scores: Tensor, moments: Moments) -> UnitSelectio
         scores: (size,), finite; the lowest index first where several tie.
         moments: Of its consumer: the errors are those after a refit, as in
             :func:`~gfs_tutorial.cnn.pursuit.pursue`.
+        size: Number of picks; ``None``: all.
 
     Raises:
         ValueError: ``scores`` has another shape or is not finite.
@@ -165,7 +168,7 @@ def rank_by_scores(unit: Unit, scores: Tensor, moments: Moments) -> UnitSelectio
     if scores.shape != (unit.size,):
         raise ValueError(f"scores of {unit.name} must have shape ({unit.size},), got {tuple(scores.shape)}")
     order = checks.finite("scores", scores).argsort(descending=True, stable=True)
-    return pursue(unit, moments, order=order.cpu())
+    return pursue(unit, moments, order=order[:size].cpu())
 
 
 def _check(macs, ratio, counts, method, importance, allocation, scaling, floor) -> None:
@@ -232,7 +235,7 @@ class _Work:
 
     def moments(self, rows: Tensor) -> dict[str, Moments]:
         like = self.measured[0] if self.measured else None
-        names = [unit.consumer for unit in self.units]
+        names = [name for unit in self.units for name in (unit.consumer, *unit.gates)]
         images = self.images[rows].contiguous(memory_format=torch.channels_last)
         args = {"like": like, "seed": self.seed + len(self.measured), "progress": self.progress}
         self.measured.append(consumer_moments(self.model, names, images, **args))
@@ -251,7 +254,7 @@ class _Work:
             scored = self.importance(unit) if callable(self.importance) else self.importance.get(unit.name)
             if scored is None:
                 raise ValueError(f"importance has no scores of {unit.name}")
-            return rank_by_scores(unit, scored, moments)
+            return rank_by_scores(unit, scored, moments, size)
         if self.method == "ols" or (self.method == "loss" and curve):
             return pursue(unit, moments, size)
         if self.method == "loss":
@@ -267,7 +270,7 @@ class _Work:
     def curves(self) -> dict[str, Tensor]:
         """Error of each unit's block at every size."""
         fit, sizes, variants, rankings = self.moments(self.fit_rows), {}, {}, {}
-        for unit in self.units:
+        for unit in tqdm(self.units, "rankings", disable=not self.progress):
             ranking = rankings[unit.name] = self.rank(unit, fit[unit.consumer], unit.size, curve=True)
             sizes[unit.name] = sorted({max(1, round(ratio * unit.size)) for ratio in RATIOS})
             kept = [ranking.kept(k) for k in sizes[unit.name]]
@@ -289,7 +292,7 @@ class _Work:
         full, kept, weights = copy.deepcopy(self.original).eval(), {}, {}
         pruned = [unit for unit in self.units if sizes[unit.name] < unit.size]
         moments = self.all_moments() if pruned else {}
-        for unit in pruned:
+        for unit in tqdm(pruned, "refits", disable=not self.progress):
             ranking = self.rank(unit, moments[unit.consumer], sizes[unit.name])
             kept[unit.name] = ranking.kept(sizes[unit.name])
             consumer = full.get_submodule(unit.consumer)
@@ -297,6 +300,9 @@ class _Work:
                 new, constant = refit_weights(unit, moments[unit.consumer], consumer.weight, kept[unit.name])
                 norm = self.norms.get(unit.consumer)
                 install(consumer, new, constant, norm and full.get_submodule(norm))
+                for name in unit.gates:  # one position an image: few rows, so shrink more
+                    gate = full.get_submodule(name)
+                    install(gate, *refit_weights(unit, moments[name], gate.weight, kept[unit.name], GATES))
             elif self.method != "ols" and self.importance is None:
                 weights[unit.name] = ranking.weights(sizes[unit.name])
         small = slice_units(full, self.units, kept, weights)
