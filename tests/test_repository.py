@@ -36,6 +36,7 @@ def test_a_notebook_is_committed_as_run_in_order_without_errors(path):
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     kinds = {output["output_type"] for cell in cells for output in cell["outputs"]}
     assert "error" not in kinds
+    assert not [output for cell in cells for output in cell["outputs"] if output.get("name") == "stderr"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
