@@ -7,6 +7,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# On a busy machine OpenMP's threads spin while they wait for each other, and everything crawls.
+export OMP_WAIT_POLICY = PASSIVE
+export OMP_NUM_THREADS ?= 1
+
 .PHONY: help book test lint clean
 
 help:
