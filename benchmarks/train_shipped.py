@@ -2,8 +2,8 @@
 
     GFS_DATA_ROOT=... python benchmarks/train_shipped.py [--only NAME] [--threads T] [--from-cycle C]
 
-About an hour for CIFAR-10 on one core with AVX512-BF16, some minutes for the digits. On cores that others use
-as well, one thread is faster than two that wait for each other.
+About half an hour for CIFAR-10 on one core with AVX512-BF16, some minutes for the digits. On cores that
+others use as well, one thread is faster than two that wait for each other.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from gfs_tutorial.data.images import Images, load_cifar10
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "gfs_tutorial" / "cnn" / "weights"
 OUT = ROOT / "results" / "shipped-checkpoints.json"
-# Each cycle is one call of fit: the learning rate rises to lr and falls to zero.
+# Each cycle is one call of fit: the learning rate rises to lr and falls to zero. To train a network further,
+# add a cycle and go on with --from-cycle.
 SETTINGS = {
     "resnet20-cifar10": {
-        "cycles": [{"epochs": 28, "lr": 0.2}, {"epochs": 18, "lr": 0.1}],
+        "cycles": [{"epochs": 28, "lr": 0.2}],
         "batch_size": 128,
         "weight_decay": 5e-4,
         "augment": True,
