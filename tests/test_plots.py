@@ -61,6 +61,17 @@ def test_the_training_curve_draws_every_batch_and_a_running_mean():
     assert mean.get_ydata()[0] == pytest.approx(float(history.losses[:4].mean()))
 
 
+def test_every_computed_column_is_drawn_as_useful_or_not():
+    generator = torch.Generator().manual_seed(0)
+    hidden, weights = torch.randn(600, 500, generator=generator), torch.randn(500, 1, generator=generator)
+    path = select_neurons(hidden, weights, torch.ones(600, 1), 60)
+    useful, useless = plots.useful_columns(path).collections
+    computed = [q for read in path.reads for q in read]
+    assert max(map(len, path.reads)) > 1 and len(computed) == len(set(computed))
+    assert len(useful.get_offsets()) == len(path.distinct(60))
+    assert len(useful.get_offsets()) + len(useless.get_offsets()) == len(computed)
+
+
 def test_the_heat_map_writes_every_number_readably():
     ax = plots.heatmap(
         [[1.0, 10.0], [100.0, 1000.0]], [1, 2], [3, 4], xlabel="", ylabel="", label="", log=True

@@ -7,12 +7,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gfs_tutorial import TwoLayerNet, greedy_forward_selection, select_neurons, train_sgd
+from gfs_tutorial.selection import activations, draft
 
 sizes = st.integers(1, 12)
 instances = st.fixed_dictionaries(
     {"N": sizes, "m": sizes, "C": st.sampled_from([1, 2, 10]), "seed": st.integers(0, 10**6)}
 )
 both = pytest.mark.parametrize("with_replacement", [True, False])
+
+
+@pytest.fixture(params=["one column at a time", "draft", "bad draft"], scope="module", autouse=True)
+def path_through_the_code(request):
+    """Small instances go without the draft, unless told."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param != "one column at a time":
+            patch.setattr(draft, "SMALLEST", 0)
+            patch.setattr(activations.StoredActivations, "block", 4)
+        if request.param == "bad draft":  # from two rows of the data
+            patch.setattr(draft, "ROWS", (2, 2))
+        yield
 
 
 def instance(N, m, C, seed, dtype=torch.float64):
@@ -37,7 +50,7 @@ def assert_same_as_brute_force(hidden, output_weights, targets, with_replacement
 
 
 @both
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(given_instance=instances)
 def test_random_instances_match_brute_force_and_stay_below_the_certificate(with_replacement, given_instance):
     path = assert_same_as_brute_force(*instance(**given_instance), with_replacement)
@@ -107,6 +120,42 @@ def test_permuting_the_neurons_permutes_the_answer(given_instance, permutation_s
     assert order[permuted.indices].tolist() == path.indices.tolist()
 
 
+@settings(max_examples=50, deadline=None)
+@given(given_instance=instances, permutation_seed=st.integers(0, 10**6))
+def test_the_order_of_the_data_does_not_matter(given_instance, permutation_seed):
+    hidden, output_weights, targets = instance(**given_instance)
+    order = torch.randperm(len(hidden), generator=torch.Generator().manual_seed(permutation_seed))
+    path = select_neurons(hidden, output_weights, targets, 15)
+    shuffled = select_neurons(hidden[order], output_weights, targets[order], 15)
+    assert shuffled.indices.tolist() == path.indices.tolist()
+    torch.testing.assert_close(shuffled.losses, path.losses, rtol=1e-9, atol=1e-26)
+
+
+@settings(max_examples=50, deadline=None)
+@given(given_instance=instances, factor=st.sampled_from([1e-3, 0.5, 7.0, 1e4]))
+def test_scaling_outputs_and_targets_scales_the_losses(given_instance, factor):
+    hidden, output_weights, targets = instance(**given_instance)
+    path = select_neurons(hidden, output_weights, targets, 15)
+    scaled = select_neurons(hidden, factor * output_weights, factor * targets, 15)
+    assert scaled.indices.tolist() == path.indices.tolist()
+    torch.testing.assert_close(scaled.losses, factor**2 * path.losses, rtol=1e-9, atol=1e-26 * factor**2)
+
+
+@settings(max_examples=50, deadline=None)
+@given(given_instance=instances)
+def test_a_neuron_far_from_all_data_is_never_picked(given_instance):
+    hidden, output_weights, targets = instance(**given_instance)
+    useless = 1e4 * torch.ones(len(hidden), 1).double()
+    path = select_neurons(hidden, output_weights, targets, 15)
+    wider = select_neurons(
+        torch.cat([hidden, useless], 1),
+        torch.cat([output_weights, 1 + output_weights[:1].abs()]),
+        targets,
+        15,
+    )
+    assert wider.indices.tolist() == path.indices.tolist()
+
+
 @both
 def test_a_longer_selection_begins_with_the_shorter_one(with_replacement):
     data = instance(40, 30, 1, 1)
@@ -171,11 +220,42 @@ def test_training_the_net_further_leaves_an_earlier_path_alone():
 def test_large_data_go_through_in_chunks(monkeypatch):
     net, X, y = trained_net()
     whole = greedy_forward_selection(net, X, y, 30)
-    for module in ("greedy", "scores"):
+    for module in ("activations", "scores"):
         monkeypatch.setattr(f"gfs_tutorial.selection.{module}.CHUNK", 130)
     chunked = greedy_forward_selection(net, X, y, 30)
     assert chunked.indices.tolist() == whole.indices.tolist()
     torch.testing.assert_close(chunked.losses, whole.losses, rtol=1e-12, atol=0)
+
+
+@both
+@pytest.mark.parametrize("rows", [1, 7, 79])
+def test_passes_over_the_data_pick_the_same_in_less_memory(rows, with_replacement):
+    net, X, y = trained_net()
+    whole = greedy_forward_selection(net, X, y, 40, with_replacement=with_replacement)
+    limit = rows * 24 * net.width  # bytes that so many rows take: twice in float64, and widened
+    passes = greedy_forward_selection(net, X, y, 40, with_replacement=with_replacement, max_memory=limit)
+    assert passes.indices.tolist() == whole.indices.tolist()
+    torch.testing.assert_close(passes.losses, whole.losses, rtol=1e-12, atol=0)
+    assert passes.dense_loss == pytest.approx(whole.dense_loss, rel=1e-12)
+    assert passes.variance == pytest.approx(whole.variance, rel=1e-12)
+
+
+def test_a_limit_below_one_row_of_the_data_is_refused():
+    net, X, y = trained_net()
+    with pytest.raises(
+        ValueError, match="max_memory is 100 bytes, but .* take 38,400, and 1,440 on a single"
+    ):
+        greedy_forward_selection(net, X, y, 5, max_memory=100)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@both
+@pytest.mark.parametrize("width", [60, 4_000])
+def test_a_gpu_picks_what_the_cpu_picks(width, with_replacement):
+    net, X, y = trained_net(width)
+    cpu = greedy_forward_selection(net, X, y, 40, with_replacement=with_replacement)
+    gpu = greedy_forward_selection(net.cuda(), X.cuda(), y.cuda(), 40, with_replacement=with_replacement)
+    assert gpu.indices.tolist() == cpu.indices.tolist()
 
 
 def test_half_precision_is_selected_in_float32():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import copy
 from dataclasses import replace
 
 import torch
@@ -11,12 +11,13 @@ from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
 from gfs_tutorial.networks import TwoLayerNet
+from gfs_tutorial.selection.activations import RecomputedActivations, StoredActivations, activations_of
 from gfs_tutorial.selection.path import SelectionPath
 from gfs_tutorial.selection.scores import NeuronScores
 
 __all__ = ["greedy_forward_selection", "select_neurons"]
 
-CHUNK = 2**24  # activations computed at once
+EXACT = (torch.float32, torch.float64)  # half precision is selected in float32
 
 
 def greedy_forward_selection(
@@ -26,6 +27,7 @@ def greedy_forward_selection(
     size: int,
     *,
     with_replacement: bool = True,
+    max_memory: float | None = None,
     progress: bool = False,
 ) -> SelectionPath:
     r"""Pick neurons of ``net`` one by one, each the one that makes the loss of their average least.
@@ -43,6 +45,8 @@ def greedy_forward_selection(
         size: Number of picks.
         with_replacement: ``True``, the paper's: a neuron may be picked again and weighs count/k. ``False``,
             the authors' code: distinct neurons, each weighs 1/k.
+        max_memory: Bytes that the (N, m) hidden activations may take; ``None``: most of what is free. Where
+            they do not fit they are computed anew in each pass over the data: slower, the same picks.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -50,7 +54,7 @@ def greedy_forward_selection(
 
     Raises:
         TypeError, ValueError: an argument does not fit (its name is in the message); ``size`` is below 1,
-            or above N without replacement.
+            or above N without replacement; ``max_memory`` is too little for a single row of the data.
     """
     if not isinstance(net, TwoLayerNet):
         raise TypeError(f"net must be a TwoLayerNet, got {type(net).__name__}: use select_neurons for others")
@@ -58,8 +62,11 @@ def greedy_forward_selection(
     net.check_input(X)
     _check_size(size, net.width, with_replacement)
     checks.finite("net", torch.nn.utils.parameters_to_vector(net.parameters()).detach())
-    hidden = _activations(net, X)  # (N, m)
-    path = _select(hidden, net.output_weights.detach(), y, size, with_replacement, progress)
+    wide, X, y = (net, X, y) if X.dtype in EXACT else (copy.deepcopy(net).float(), X.float(), y.float())
+    activations = activations_of(wide, X, max_memory)
+    path = select_from_activations(
+        activations, wide.output_weights.detach(), y, size, with_replacement, progress
+    )
     return replace(path, picked_net=net.subset(path.distinct(size)))
 
 
@@ -75,7 +82,8 @@ def select_neurons(
     """:func:`greedy_forward_selection` on bare tensors, for networks of your own.
 
     Args:
-        hidden: (m, N), activation of each neuron on each row of the data.
+        hidden: (m, N), activation of each neuron on each row of the data. They are copied unless each
+            neuron's lie together in memory, as those of ``net.hidden(X)`` do.
         output_weights: (N, C).
         targets: (m, C), or (m,) where C = 1.
         size, with_replacement, progress: As in :func:`greedy_forward_selection`.
@@ -108,7 +116,11 @@ def select_neurons(
             f"{output_weights.device} and {targets.device}: move them"
         )
     _check_size(size, N, with_replacement)
-    return _select(hidden.detach().T, output_weights.detach(), targets, size, with_replacement, progress)
+    hidden, output_weights = hidden.detach(), output_weights.detach()
+    if hidden.dtype not in EXACT:
+        hidden, output_weights, targets = hidden.float(), output_weights.float(), targets.float()
+    activations = StoredActivations(hidden.T.contiguous())
+    return select_from_activations(activations, output_weights, targets, size, with_replacement, progress)
 
 
 def _check_size(size: int, num_neurons: int, with_replacement: bool) -> None:
@@ -121,37 +133,27 @@ def _check_size(size: int, num_neurons: int, with_replacement: bool) -> None:
 
 
 @torch.no_grad()
-def _activations(net: TwoLayerNet, X: Tensor) -> Tensor:
-    """Hidden activations of all rows, (N, m), computed in chunks so that little is held twice."""
-    hidden = X.new_empty(net.width, len(X))
-    rows = max(1, CHUNK // net.width)
-    for start in range(0, len(X), rows):
-        hidden[:, start : start + rows] = net.hidden(X[start : start + rows]).T
-    return hidden
-
-
-@torch.no_grad()
-def _select(
-    hidden: Tensor, output_weights: Tensor, targets: Tensor, size: int, with_replacement: bool, progress: bool
+def select_from_activations(
+    activations: StoredActivations | RecomputedActivations,
+    output_weights: Tensor,
+    targets: Tensor,
+    size: int,
+    with_replacement: bool,
+    progress: bool,
 ) -> SelectionPath:
-    """The loop, on hidden (N, m), output_weights (N, C), targets (m, C)."""
-    if hidden.dtype not in (torch.float32, torch.float64):  # half precision: exact in float32
-        hidden, output_weights, targets = hidden.float(), output_weights.float(), targets.float()
-    scores = NeuronScores(hidden.contiguous(), output_weights.contiguous(), targets)
-    banned = None if with_replacement else torch.zeros_like(scores.norms)  # (N,)
+    """The loop, on activations of N neurons on m rows, output_weights (N, C), targets (m, C)."""
+    scores = NeuronScores(activations, output_weights.contiguous(), targets, size, with_replacement)
     picks = []
     for k in tqdm(range(1, size + 1), desc="GFS", unit="neuron", disable=not progress, leave=False):
-        q = scores.best(k, banned)
-        scores.add(q)
-        picks.append(q)
-        if banned is not None:
-            banned[q] = math.inf
+        picks.append(scores.best(k))
+        scores.add(picks[-1], k)
     indices = torch.tensor(picks)
     return SelectionPath(
         indices=indices,
-        losses=scores.losses(indices.to(hidden.device)).cpu(),
-        num_neurons=len(hidden),
+        losses=scores.losses(indices.to(activations.device)).cpu(),
+        num_neurons=len(output_weights),
         dense_loss=scores.dense_loss,
         variance=scores.variance,
         with_replacement=with_replacement,
+        reads=tuple(scores.reads),
     )

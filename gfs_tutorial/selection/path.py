@@ -25,6 +25,7 @@ class SelectionPath:
         dense_loss: L, the loss of all N neurons together.
         variance: V, the mean squared distance of the neurons' feature vectors from their mean.
         with_replacement: Whether a neuron may be picked again.
+        reads: Neurons whose Gram columns were computed together, in one read of all activations each.
         picked_net: The distinct neurons of the whole path, as they were when they were selected; ``None``
             where selection saw bare tensors.
     """
@@ -35,6 +36,7 @@ class SelectionPath:
     dense_loss: float
     variance: float
     with_replacement: bool
+    reads: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
     picked_net: TwoLayerNet | None = field(default=None, repr=False)
 
     def __len__(self) -> int:

@@ -1,0 +1,235 @@
+"""Exact greedy forward selection, side by side with slower ways to the same picks.
+
+    GFS_DATA_ROOT=... python benchmarks/selection.py [--threads 2] [--save results/benchmark-selection.json]
+
+large   MNIST, N = 10,000 and m = 60,000 (random images where the data root has none), after some SGD, with one
+        and with ten outputs: computing the activations, one matrix-vector product per distinct neuron, the
+        score form without and with the draft, and brute force on all candidates, of which a few steps are
+        timed and scaled to all.
+small   N = 1,000 and m = 2,000: against a loop over candidates on cached activations, of which some steps
+        are timed.
+grid    The draft against the plain score form at many sizes, in turn; and how the time grows.
+memory  Peak memory over the size of the activations, in a process of its own; and passes over the data.
+
+All variants must pick the same neurons.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from selection_small import instance, loop_over_candidates
+from torch import Tensor
+
+from gfs_tutorial import TwoLayerNet, greedy_forward_selection, results, train_sgd
+from gfs_tutorial.data import load_mnist
+from gfs_tutorial.selection.activations import StoredActivations, activations_of
+from gfs_tutorial.selection.greedy import select_from_activations
+
+SETTINGS = {
+    "large": {"neurons": 10_000, "size": 200, "iterations": 500, "brute_force_steps": 2, "repeats": 3},
+    "small": {"neurons": 1_000, "rows": 2_000, "size": 100, "iterations": [0, 100, 300], "repeats": 15},
+    "grid": {
+        "neurons": [100, 1_000, 10_000],
+        "rows": [100, 1_000, 10_000],
+        "sizes": [50, 200],
+        "iterations": 100,
+        "repeats": 7,
+    },
+    "memory": {"neurons": 4_000, "rows": 60_000, "size": 50},
+    "seed": 0,
+}
+
+
+class OneByOne(StoredActivations):
+    """One column at a time: the plain score form."""
+
+    block = 1
+
+
+def seconds(function: Callable, *arguments) -> tuple[float, object]:
+    """Wall-clock time of a call, on the GPU too, and what it returned."""
+    start = time.perf_counter()
+    value = function(*arguments)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, value
+
+
+def select(hidden: Tensor, net: TwoLayerNet, y: Tensor, size: int, kind: type = StoredActivations):
+    return select_from_activations(kind(hidden), net.output_weights.detach(), y, size, True, False)
+
+
+@torch.no_grad()
+def brute_force_step(hidden: Tensor, B: Tensor, y: Tensor, total: Tensor, k: int) -> int:
+    """The neuron with the least loss, from the residual of every candidate, some neurons at a time."""
+    losses = []
+    for part in range(0, len(hidden), 64):
+        candidates = hidden[part : part + 64, :, None] * B[part : part + 64, None]  # (n, m, C)
+        losses.append(((total + candidates) / k - y).square().sum((1, 2)))
+    return int(torch.cat(losses).argmin())
+
+
+def brute_force(hidden: Tensor, B: Tensor, y: Tensor, steps: int) -> list[int]:
+    total, picks = torch.zeros_like(y), []
+    for k in range(1, steps + 1):
+        picks.append(brute_force_step(hidden, B, y, total, k))
+        total = total + hidden[picks[-1], :, None] * B[picks[-1]]
+    return picks
+
+
+def one_product_each(hidden: Tensor, neurons: list[int]) -> None:
+    for neuron in neurons:
+        torch.mv(hidden, hidden[neuron])
+
+
+def large(device: str, outputs: int) -> dict[str, object]:
+    s = SETTINGS["large"]
+    data = load_mnist("binary" if outputs == 1 else "one-hot", verbose=False)
+    X, y = data.X_train.to(device), data.y_train.to(device)
+    generator = torch.Generator().manual_seed(SETTINGS["seed"])
+    net = TwoLayerNet(784, s["neurons"], outputs, generator=generator).to(device)
+    options = {"iterations": s["iterations"], "batch_size": 100, "lr": (0.01, 1.0), "progress": False}
+    train_sgd(net, X, y, generator=generator, **options)
+    names = ("forward pass", "product each", "plain score form", "with the draft")
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(s["repeats"]):
+        hidden = None  # two of them may not fit in memory
+        spent, activations = seconds(activations_of, net, X)
+        hidden = activations.hidden
+        times["forward pass"].append(spent)
+        spent, path = seconds(select, hidden, net, y, s["size"])
+        times["with the draft"].append(spent)
+        spent, plain = seconds(select, hidden, net, y, s["size"], OneByOne)
+        times["plain score form"].append(spent)
+        assert plain.indices.tolist() == path.indices.tolist(), "the draft changed the picks"
+        distinct = path.distinct(s["size"]).tolist()
+        times["product each"].append(seconds(one_product_each, hidden, distinct)[0])
+    steps = s["brute_force_steps"]
+    spent, picks = seconds(brute_force, hidden, net.output_weights.detach(), y, steps)
+    assert picks == path.indices[:steps].tolist(), "brute force picked other neurons"
+    row = {name: statistics.median(values) for name, values in times.items()}
+    row |= {"brute force, scaled": spent / steps * s["size"]}
+    ours = row["with the draft"]
+    for name, value in row.items():
+        print(f"  {name:20s} {value:9.2f} s   {value / ours:7.2f} times the selection", flush=True)
+    about = {"outputs": outputs, "rows": len(X), "distinct": len(distinct), "data": data.source}
+    about |= {"hidden_bytes": hidden.numel() * hidden.element_size(), "device": device}
+    return {**about, "seconds": row}
+
+
+def small() -> list[dict[str, object]]:
+    s, rows = SETTINGS["small"], []
+    for iterations in s["iterations"]:
+        hidden, B, y = instance(s["neurons"], s["rows"], SETTINGS["seed"], iterations)
+        H = hidden.T.contiguous()
+        pick = lambda kind: select_from_activations(kind(H), B, y, s["size"], True, False)  # noqa: E731
+        fast, plain, loop = [], [], []
+        for _ in range(s["repeats"]):
+            fast.append(seconds(pick, StoredActivations)[0] / s["size"])
+            plain.append(seconds(pick, OneByOne)[0] / s["size"])
+            loop.append(seconds(loop_over_candidates, H, B[:, 0], y[:, 0], 2)[0] / 2)
+        path = pick(StoredActivations)
+        assert path.indices[:4].tolist() == loop_over_candidates(H, B[:, 0], y[:, 0], 4)
+        times = {name: statistics.median(v) for name, v in (("fast", fast), ("plain", plain), ("loop", loop))}
+        rows.append(
+            {"iterations": iterations, "distinct": len(path.distinct(s["size"]))}
+            | {f"{name} ms a step": 1e3 * value for name, value in times.items()}
+            | {"ratio": times["loop"] / times["fast"]}
+        )
+        print("  " + "  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()), flush=True)
+    return rows
+
+
+def grid() -> dict[str, object]:
+    s, rows = SETTINGS["grid"], []
+    for N in s["neurons"]:
+        for m in s["rows"]:
+            hidden, B, y = instance(N, m, SETTINGS["seed"], s["iterations"])
+            H = hidden.T.contiguous()
+            for k in s["sizes"]:
+                pick = lambda kind: select_from_activations(kind(H), B, y, k, True, False)  # noqa: E731
+                fast, plain = [], []
+                for _ in range(s["repeats"]):
+                    fast.append(seconds(pick, StoredActivations)[0])
+                    plain.append(seconds(pick, OneByOne)[0])
+                distinct = len(pick(StoredActivations).distinct(k))
+                row = {"neurons": N, "rows": m, "size": k, "distinct": distinct}
+                row |= {"fast": statistics.median(fast), "plain": statistics.median(plain)}
+                # Of neighbours in time, so that a pause of the machine touches one pair alone.
+                row["ratio"] = statistics.median(a / b for a, b in zip(fast, plain))
+                rows.append(row)
+                print("  " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
+    return {"rows": rows, "exponents": exponents([row for row in rows if row["neurons"] >= 1_000])}
+
+
+def exponents(rows: list[dict]) -> dict[str, float]:
+    """Powers of N, m and k that fit the time best, by least squares on the logarithms."""
+    keys = ("neurons", "rows", "size")
+    A = np.array([[1.0, *(np.log(row[key]) for key in keys)] for row in rows])
+    found = np.linalg.lstsq(A, np.log([row["fast"] for row in rows]), rcond=None)[0]
+    return dict(zip(keys, found[1:].tolist()))
+
+
+def memory_child(passes: bool) -> None:
+    """Print the peak memory of a selection beyond what the inputs took, over the size of the activations."""
+    s = SETTINGS["memory"]
+    X = torch.randn(s["rows"], 100)
+    net = TwoLayerNet(100, s["neurons"])
+    full = 4 * s["neurons"] * s["rows"]
+    greedy_forward_selection(net, X[:100], X[:100, 0], 5)  # the libraries' own memory
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    limit = full / 10 if passes else None
+    spent, _ = seconds(lambda: greedy_forward_selection(net, X, X[:, 0], s["size"], max_memory=limit))
+    peak = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    print(json.dumps({"passes": passes, "peak over H": peak / full, "seconds": spent}))
+
+
+def memory(threads: int) -> list[dict[str, object]]:
+    rows = []
+    for kind in ("stored", "passes"):
+        command = [sys.executable, __file__, "--threads", str(threads), "--memory-child", kind]
+        rows.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+        print(f"  {rows[-1]}", flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--save", help="write the result to this file")
+    parser.add_argument("--memory-child", choices=("stored", "passes"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.memory_child:
+        memory_child(options.memory_child == "passes")
+        return
+    found = {}
+    for outputs in (1, 10):
+        print(f"large, {outputs} output(s)")
+        found[f"large, {outputs}"] = large(options.device, outputs)
+    for name, measure in (("small", small), ("grid", grid), ("memory", lambda: memory(options.threads))):
+        print(name)
+        found[name] = measure()
+    if options.save:
+        command = f"GFS_DATA_ROOT=... python benchmarks/selection.py --threads {options.threads}"
+        settings = {**SETTINGS, "threads": options.threads}
+        results.write(
+            options.save, {**results.provenance(f"{command} --save {options.save}", settings), **found}
+        )
+
+
+if __name__ == "__main__":
+    main()
