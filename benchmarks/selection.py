@@ -2,8 +2,8 @@
 
     GFS_DATA_ROOT=... python benchmarks/selection.py [--threads 2] [--save results/benchmark-selection.json]
 
-large   MNIST, N = 10,000 and m = 60,000 (random images where the data root has none), after some SGD, with one
-        and with ten outputs: computing the activations, one matrix-vector product per distinct neuron, the
+large   N = 10,000 on all of MNIST (or what is there of it), after some SGD, with one and with ten outputs:
+        computing the activations, one matrix-vector product per distinct neuron, the
         score form without and with the draft, and brute force on all candidates, of which a few steps are
         timed and scaled to all.
 small   N = 1,000 and m = 2,000: against a loop over candidates on cached activations, of which some steps
@@ -32,6 +32,7 @@ from torch import Tensor
 
 from gfs_tutorial import TwoLayerNet, greedy_forward_selection, results, train_sgd
 from gfs_tutorial.data import load_mnist
+from gfs_tutorial.selection import SelectionPath
 from gfs_tutorial.selection.activations import StoredActivations, activations_of
 from gfs_tutorial.selection.greedy import select_from_activations
 
@@ -65,8 +66,11 @@ def seconds(function: Callable, *arguments) -> tuple[float, object]:
     return time.perf_counter() - start, value
 
 
-def select(hidden: Tensor, net: TwoLayerNet, y: Tensor, size: int, kind: type = StoredActivations):
-    return select_from_activations(kind(hidden), net.output_weights.detach(), y, size, True, False)
+def select(
+    kind: type, hidden: Tensor, output_weights: Tensor, y: Tensor, size: int
+) -> tuple[float, SelectionPath]:
+    """Seconds that a selection on hidden (N, m) took, and its path."""
+    return seconds(select_from_activations, kind(hidden), output_weights.detach(), y, size, True, False)
 
 
 @torch.no_grad()
@@ -107,9 +111,9 @@ def large(device: str, outputs: int) -> dict[str, object]:
         spent, activations = seconds(activations_of, net, X)
         hidden = activations.hidden
         times["forward pass"].append(spent)
-        spent, path = seconds(select, hidden, net, y, s["size"])
+        spent, path = select(StoredActivations, hidden, net.output_weights, y, s["size"])
         times["with the draft"].append(spent)
-        spent, plain = seconds(select, hidden, net, y, s["size"], OneByOne)
+        spent, plain = select(OneByOne, hidden, net.output_weights, y, s["size"])
         times["plain score form"].append(spent)
         assert plain.indices.tolist() == path.indices.tolist(), "the draft changed the picks"
         distinct = path.distinct(s["size"]).tolist()
@@ -132,13 +136,12 @@ def small() -> list[dict[str, object]]:
     for iterations in s["iterations"]:
         hidden, B, y = instance(s["neurons"], s["rows"], SETTINGS["seed"], iterations)
         H = hidden.T.contiguous()
-        pick = lambda kind: select_from_activations(kind(H), B, y, s["size"], True, False)  # noqa: E731
         fast, plain, loop = [], [], []
         for _ in range(s["repeats"]):
-            fast.append(seconds(pick, StoredActivations)[0] / s["size"])
-            plain.append(seconds(pick, OneByOne)[0] / s["size"])
+            spent, path = select(StoredActivations, H, B, y, s["size"])
+            fast.append(spent / s["size"])
+            plain.append(select(OneByOne, H, B, y, s["size"])[0] / s["size"])
             loop.append(seconds(loop_over_candidates, H, B[:, 0], y[:, 0], 2)[0] / 2)
-        path = pick(StoredActivations)
         assert path.indices[:4].tolist() == loop_over_candidates(H, B[:, 0], y[:, 0], 4)
         times = {name: statistics.median(v) for name, v in (("fast", fast), ("plain", plain), ("loop", loop))}
         rows.append(
@@ -157,12 +160,12 @@ def grid() -> dict[str, object]:
             hidden, B, y = instance(N, m, SETTINGS["seed"], s["iterations"])
             H = hidden.T.contiguous()
             for k in s["sizes"]:
-                pick = lambda kind: select_from_activations(kind(H), B, y, k, True, False)  # noqa: E731
                 fast, plain = [], []
                 for _ in range(s["repeats"]):
-                    fast.append(seconds(pick, StoredActivations)[0])
-                    plain.append(seconds(pick, OneByOne)[0])
-                distinct = len(pick(StoredActivations).distinct(k))
+                    spent, path = select(StoredActivations, H, B, y, k)
+                    fast.append(spent)
+                    plain.append(select(OneByOne, H, B, y, k)[0])
+                distinct = len(path.distinct(k))
                 row = {"neurons": N, "rows": m, "size": k, "distinct": distinct}
                 row |= {"fast": statistics.median(fast), "plain": statistics.median(plain)}
                 # Of neighbours in time, so that a pause of the machine touches one pair alone.
