@@ -6,13 +6,14 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 from dataclasses import asdict, is_dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from gfs_tutorial.files import atomic_write
 
 __all__ = ["hardware", "provenance", "read", "stored", "write"]
 
@@ -64,21 +65,10 @@ def _commit() -> str | None:
 
 def write(path: str | Path, result: dict[str, Any]) -> Path:
     """Write ``result`` as JSON to ``path``, atomically: readers see the old file or the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1, allow_nan=False) + "\n"
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
-    return path
+    with atomic_write(path) as file:
+        file.write(text.encode())
+    return Path(path)
 
 
 def read(path: str | Path) -> dict[str, Any]:
