@@ -1,0 +1,52 @@
+"""What the studies share: selection under either loss, and accuracies computed in pieces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gfs_tutorial.networks import TwoLayerNet
+from gfs_tutorial.selection import SelectionPath, greedy_forward_selection, select_neurons_logistic
+
+__all__ = ["accuracy", "select"]
+
+CHUNK = 2**24  # activations computed at once
+
+
+def select(
+    net: TwoLayerNet, X: Tensor, y: Tensor, size: int, loss: str = "squared", *, with_replacement: bool = True
+) -> SelectionPath:
+    """Greedy forward selection on the loss that the network was trained with.
+
+    Args:
+        net: The network.
+        X: (m, d).
+        y: (m, C).
+        size: Number of picks.
+        loss: ``"squared"`` or ``"logistic"``.
+        with_replacement: As in :func:`gfs_tutorial.greedy_forward_selection`.
+    """
+    if loss == "squared":
+        return greedy_forward_selection(net, X, y, size, with_replacement=with_replacement)
+    with torch.no_grad():
+        hidden, weights = net.hidden(X), net.output_weights.detach()  # (m, N), (N, C)
+    path = select_neurons_logistic(hidden, weights, y, size, with_replacement=with_replacement)
+    return replace(path, picked_net=net.subset(path.distinct(size)))
+
+
+@torch.no_grad()
+def accuracy(net: TwoLayerNet, X: Tensor, y: Tensor) -> float:
+    """Share of rows whose sign (one output) or largest output (several) is that of the label.
+
+    Args:
+        net: The network.
+        X: (m, d).
+        y: (m, 1) of -1 and +1, or (m, C) one-hot.
+    """
+    outputs = torch.cat([net(part) for part in X.split(max(1, CHUNK // net.width))])  # (m, C)
+    if outputs.shape != y.shape:
+        raise ValueError(f"y must be {tuple(outputs.shape)}, got {tuple(y.shape)}")
+    right = (outputs > 0) == (y > 0) if y.shape[1] == 1 else outputs.argmax(1) == y.argmax(1)
+    return float(right.double().mean())
