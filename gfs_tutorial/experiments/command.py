@@ -56,8 +56,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Parse the command line, run the experiment, write its result file."""
     arguments = sys.argv[1:] if arguments is None else arguments
     study, chosen = _parse(arguments)
-    name = chosen.name or _default_name(study, chosen)
-    command = shlex.join(["python", "-m", "gfs_tutorial", *arguments])
+    changed = differences(asdict(study.preset(chosen.preset)), asdict(chosen.settings))
+    if changed and chosen.name is None:
+        lines = "\n  ".join(line.replace("stored", "preset") for line in changed)
+        raise SystemExit(f"the settings are not those of the preset {chosen.preset!r}: add --name\n  {lines}")
+    name = chosen.name or f"{study.name}-{chosen.preset}"
+    command = shlex.join(["python", "-m", "gfs_tutorial", *arguments]) if changed else None
     folder, how = chosen.runs / name, {"preset": chosen.preset, "minutes": chosen.minutes}
     try:
         result = sweep.run(study, chosen.settings, command=command, folder=folder, **how)
@@ -92,12 +96,3 @@ def _parse(arguments: list[str]) -> tuple[sweep.Study, Run]:
     ]
     options = {"prog": "python -m gfs_tutorial", "description": DESCRIPTION, "args": arguments}
     return asked, tyro.cli(reduce(or_, subcommands), **options)
-
-
-def _default_name(study: sweep.Study, chosen: Run) -> str:
-    """STUDY-PRESET, where the settings are those of the preset."""
-    changed = differences(asdict(study.preset(chosen.preset)), asdict(chosen.settings))
-    if changed:
-        lines = "\n  ".join(line.replace("stored", "preset") for line in changed)
-        raise SystemExit(f"the settings are not those of the preset {chosen.preset!r}: add --name\n  {lines}")
-    return f"{study.name}-{chosen.preset}"
