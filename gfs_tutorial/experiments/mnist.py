@@ -61,10 +61,9 @@ class MnistSettings:
 LAPTOP = MnistSettings(
     train_sizes=(1000, 2000, 4000, 8000, 15_000, 60_000),
     checkpoints=(0, 10, 20, 40, 60, 90, 130, 190, 280, 410, 600, 1000, 2000, 4000, 8000),
-    widths=(1000, 5000),
+    widths=(1000,),
     sizes=(25, 50, 100, 200),
     seeds=(0, 1, 2),
-    max_activations=75_000_000,
     device="cpu",
 )
 PAPER = replace(
@@ -74,7 +73,6 @@ PAPER = replace(
     widths=(1000, 5000, 10_000, 20_000),
     sizes=(25, 50, 100, 200, 400, 800),
     seeds=(0, 1, 2, 3, 4),
-    max_activations=MnistSettings.max_activations,
     device="cuda",
 )
 LOGISTIC = {"loss": "logistic", "lr": (0.02, 4.0)}
@@ -89,9 +87,10 @@ PRESETS = {
         device="cpu",
     ),
     "laptop": LAPTOP,
-    "laptop-digits": replace(LAPTOP, labels="one-hot", train_sizes=(1000, 4000, 15_000), widths=(1000,)),
+    "laptop-wide": replace(LAPTOP, widths=(5000,), train_sizes=(1000, 4000, 15_000), seeds=(0, 1)),
+    "laptop-digits": replace(LAPTOP, labels="one-hot", train_sizes=(1000, 4000, 15_000)),
     "laptop-logistic": replace(
-        LAPTOP, **LOGISTIC, train_sizes=(1000, 4000), widths=(1000,), checkpoints=LAPTOP.checkpoints[::2]
+        LAPTOP, **LOGISTIC, train_sizes=(1000, 4000), checkpoints=LAPTOP.checkpoints[::2], seeds=(0, 1)
     ),
     "paper": PAPER,
     "paper-digits": replace(PAPER, labels="one-hot"),

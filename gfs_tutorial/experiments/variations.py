@@ -68,8 +68,8 @@ class VariationSettings:
 
 LAPTOP = VariationSettings(
     variations=tuple(VARIATIONS),
-    train_sizes=(1000, 2000, 4000, 8000),
-    checkpoints=(0, 10, 20, 40, 60, 90, 130, 190, 280, 410, 600, 1000, 2000),
+    train_sizes=(1000, 4000),
+    checkpoints=(0, 10, 20, 40, 60, 90, 130, 190, 280, 410, 600, 1000),
     width=1000,
     size=200,
     seeds=(0, 1, 2),
@@ -90,7 +90,7 @@ PRESETS = {
     "paper": replace(
         LAPTOP,
         train_sizes=(1000, 2000, 4000, 8000, 15_000, 30_000, 60_000),
-        checkpoints=(*LAPTOP.checkpoints, 4000, 8000),
+        checkpoints=(*LAPTOP.checkpoints, 2000, 4000, 8000),
         width=10_000,
         seeds=(0, 1, 2, 3, 4),
         device="cuda",
