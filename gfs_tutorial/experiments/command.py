@@ -14,13 +14,13 @@ from typing import Annotated, Generic, TypeVar
 import tyro
 
 from gfs_tutorial import results
-from gfs_tutorial.experiments import mnist, sweep, variations
+from gfs_tutorial.experiments import methods, mnist, sweep, variations
 from gfs_tutorial.experiments.store import FolderInUseError, SettingsMismatchError, differences
 
 __all__ = ["STUDIES", "Run", "main"]
 
 S = TypeVar("S")
-STUDIES = {study.name: study for study in (mnist.STUDY, variations.STUDY)}
+STUDIES = {study.name: study for study in (mnist.STUDY, methods.STUDY, variations.STUDY)}
 DESCRIPTION = """Run an experiment of the book and write its results, with the record of how they were made.
 
 * python -m gfs_tutorial mnist: a minute, on the images that come with the book.

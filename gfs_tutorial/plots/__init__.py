@@ -5,7 +5,8 @@ from gfs_tutorial.plots.curves import loss_against_size, training_curve
 from gfs_tutorial.plots.digits import show_digits
 from gfs_tutorial.plots.heatmap import heatmap
 from gfs_tutorial.plots.hull import hull_walk
-from gfs_tutorial.plots.study import against_iterations, against_size, study_heatmap, thresholds
+from gfs_tutorial.plots.stamp import origin, stamp
+from gfs_tutorial.plots.study import against_iterations, against_size, groups, study_heatmap, thresholds
 from gfs_tutorial.plots.style import COLORS, line_styles, use_style
 from gfs_tutorial.plots.walk import interactive_hull_walk
 
@@ -16,13 +17,16 @@ __all__ = [
     "channels_kept",
     "draw_unit",
     "error_curves",
+    "groups",
     "heatmap",
     "hull_walk",
     "interactive_hull_walk",
     "league",
     "line_styles",
     "loss_against_size",
+    "origin",
     "show_digits",
+    "stamp",
     "study_heatmap",
     "thresholds",
     "training_curve",
