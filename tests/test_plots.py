@@ -97,6 +97,17 @@ def test_fitted_laws_are_drawn_through_the_thresholds():
     assert not np.allclose(power.get_ydata(), logarithm.get_ydata(), rtol=0.05)
 
 
+def test_the_dense_network_is_drawn_beside_its_subnetworks():
+    table = [
+        {"seed": 0, "t": t, "k": k, "dense_loss": 0.1 / (t + 1), "subnetwork_loss": 1 / k}
+        for t in (0, 10)
+        for k in (2, 5)
+    ]
+    dense, small, large = plots.dense_and_sizes(table, "loss", sizes=(2, 5)).lines
+    assert list(dense.get_ydata()) == pytest.approx([0.1, 0.1 / 11])
+    assert list(small.get_ydata()) == [0.5, 0.5] and list(large.get_ydata()) == [0.2, 0.2]
+
+
 def test_groups_have_a_line_each():
     ax = plots.groups(rows(), "accuracy", over="t", group="m", lines={100: "few", 200: "many"})
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["few", "many"]
@@ -112,9 +123,8 @@ def test_a_stamp_names_the_run_the_data_and_the_machine():
     }
     figure = plt.figure()
     assert plots.stamp(figure.add_subplot(), record).figure is figure
-    assert figure.get_supxlabel() == (
-        "mnist --preset laptop | MNIST, 60,000 training and 10,000 test images | a processor, 2 cores | 2026-11-22"
-    )
+    images = "MNIST, 60,000 training and 10,000 test images"
+    assert figure.get_supxlabel() == f"mnist --preset laptop | {images} | a processor, 2 cores | 2026-11-22"
 
 
 def test_digits_are_drawn_with_their_titles():

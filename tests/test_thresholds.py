@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gfs_tutorial.experiments.thresholds import Threshold, first_reached, fit_laws, thresholds
+from gfs_tutorial.experiments.thresholds import (
+    Threshold,
+    first_reached,
+    fit_laws,
+    law_table,
+    reached_by_all,
+    thresholds,
+)
 
 SIZES = np.repeat([250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0], 3)
 
@@ -51,6 +58,18 @@ def test_each_run_has_its_threshold_and_may_have_its_own_level():
     assert never == Threshold(100, 0, None) and reached == Threshold(200, 1, pytest.approx(40))
     half = thresholds(rows, "loss", lambda run: run[0]["loss"] / 2)
     assert [found.t for found in half] == pytest.approx([20, 20])
+
+
+def test_sizes_that_some_seed_misses_or_has_at_once_are_left_out():
+    found = [Threshold(1, 0, 5.0), Threshold(1, 1, None), Threshold(2, 0, 0.0), Threshold(3, 0, 7.0)]
+    assert reached_by_all(found) == [Threshold(3, 0, 7.0)]
+
+
+def test_the_table_has_a_line_for_each_criterion_that_can_be_fitted():
+    rows = [row for m in (1, 2, 4, 8) for row in run([0.5, 0.2 * m**0.5 / 11], (0, 10), m=m, seed=0)]
+    lines = law_table(rows, [("loss", 0.1), ("loss", 0.001)]).splitlines()
+    assert len(lines) == 3 and lines[2].startswith("| loss 0.1 | 8 |") and "+0" in lines[2]
+    assert len({line.count("|") for line in lines}) == 1
 
 
 @pytest.mark.parametrize("seed", range(5))

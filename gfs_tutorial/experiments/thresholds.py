@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Law", "Threshold", "first_reached", "fit_laws", "thresholds"]
+__all__ = ["Law", "Threshold", "first_reached", "fit_laws", "law_table", "reached_by_all", "thresholds"]
 
 Row = dict[str, float]
 
@@ -67,6 +67,12 @@ def thresholds(rows: Sequence[Row], key: str, level: float | Callable[[list[Row]
         Threshold(m, seed, first_reached(run, key, level(run) if callable(level) else level))
         for (m, seed), run in sorted(runs.items())
     ]
+
+
+def reached_by_all(found: Sequence[Threshold]) -> list[Threshold]:
+    """The thresholds of those m at which every seed reaches the level, and none at once."""
+    missed = {run.m for run in found if not run.t}
+    return [run for run in found if run.m not in missed]
 
 
 @dataclass(frozen=True)
@@ -153,3 +159,37 @@ def _fit(name: str, sizes: np.ndarray, times: np.ndarray) -> np.ndarray:
     least = intercept + slope * np.log(sizes).min()
     start = (intercept + max(0.0, 0.1 * times.min() - least), slope)  # positive at every m
     return curve_fit(logarithm_of_law, sizes, np.log(times), p0=start, maxfev=10_000)[0]
+
+
+def law_table(rows: Sequence[Row], criteria: Sequence[tuple[str, float]]) -> str:
+    """A Markdown table of laws fitted to several thresholds: what each costs beside the best, and the power.
+
+    Args:
+        rows: Rows of one N and one k.
+        criteria: Entries and the levels that they should reach. A criterion that fewer than four m reach
+            has no fit.
+    """
+    names = list(FORMULAS)
+    head = [
+        "first $t$ with",
+        "up to $m$",
+        *(f"AIC, {name}" for name in names),
+        *(f"CV, {name}" for name in names),
+    ]
+    lines = [f"| {' | '.join([*head, 'exponent of the power'])} |", "|---" * (len(head) + 1) + "|"]
+    for key, level in criteria:
+        kept = reached_by_all(thresholds(rows, key, level))
+        sizes = sorted({run.m for run in kept})
+        if len(sizes) < 4:
+            continue
+        laws = fit_laws([run.m for run in kept], [run.t for run in kept])
+        least = min(law.aic for law in laws.values())
+        cells = [
+            f"{key.replace('_', ' ')} {level:g}",
+            f"{sizes[-1]:,}",
+            *(f"+{laws[name].aic - least:.0f}" for name in names),
+            *(f"{laws[name].cv_error:.2f}" for name in names),
+            f"{laws['power'].parameters[1]:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

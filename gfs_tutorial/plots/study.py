@@ -13,7 +13,15 @@ from gfs_tutorial.experiments import thresholds as find
 from gfs_tutorial.plots.heatmap import heatmap
 from gfs_tutorial.plots.style import line_styles
 
-__all__ = ["against_iterations", "against_size", "groups", "mean_and_range", "study_heatmap", "thresholds"]
+__all__ = [
+    "against_iterations",
+    "against_size",
+    "dense_and_sizes",
+    "groups",
+    "mean_and_range",
+    "study_heatmap",
+    "thresholds",
+]
 
 Row = dict[str, float]
 AXES = {
@@ -62,6 +70,22 @@ def against_iterations(
     ax.set(xlabel=AXES["t"], ylabel=_labelled(key))
     ax.legend()
     return ax
+
+
+def dense_and_sizes(rows: Sequence[Row], key: str, *, sizes: Sequence[int], ax: Axes | None = None) -> Axes:
+    """The dense network and its subnetworks of several k against pre-training iterations.
+
+    Args:
+        rows: Rows of one N and one m.
+        key: ``"loss"``, ``"train_accuracy"`` or ``"test_accuracy"``.
+        sizes: Which k.
+        ax: Axes to draw on; ``None`` makes a figure.
+    """
+    dense = [
+        {**row, "k": 0, f"subnetwork_{key}": row[f"dense_{key}"]} for row in rows if row["k"] == sizes[0]
+    ]
+    lines = {0: "dense network", **{k: f"$k = {k:,}$" for k in sizes}}
+    return groups([*dense, *rows], shown, over="t", group="k", lines=lines, ax=ax)
 
 
 def against_size(rows: Sequence[Row], key: str, *, times: Sequence[int], ax: Axes | None = None) -> Axes:
