@@ -81,9 +81,8 @@ def dense_and_sizes(rows: Sequence[Row], key: str, *, sizes: Sequence[int], ax: 
         sizes: Which k.
         ax: Axes to draw on; ``None`` makes a figure.
     """
-    dense = [
-        {**row, "k": 0, f"subnetwork_{key}": row[f"dense_{key}"]} for row in rows if row["k"] == sizes[0]
-    ]
+    shown, smallest = f"subnetwork_{key}", sizes[0]
+    dense = [{**row, "k": 0, shown: row[f"dense_{key}"]} for row in rows if row["k"] == smallest]
     lines = {0: "dense network", **{k: f"$k = {k:,}$" for k in sizes}}
     return groups([*dense, *rows], shown, over="t", group="k", lines=lines, ax=ax)
 
