@@ -188,7 +188,7 @@ def law_table(rows: Sequence[Row], criteria: Sequence[tuple[str, float]]) -> str
             f"{key.replace('_', ' ')} {level:g}",
             f"{sizes[-1]:,}",
             *(f"+{laws[name].aic - least:.0f}" for name in names),
-            *(f"{laws[name].cv_error:.2f}" for name in names),
+            *(f"{error:.2f}" if (error := laws[name].cv_error) < 2 else "above 2" for name in names),
             f"{laws['power'].parameters[1]:.2f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
