@@ -68,15 +68,12 @@ def _compare(
 
 
 def _good_subnetwork() -> tuple[str, str]:
-    rows = _rows("mnist-laptop", k=200)
-    found = thresholds(rows, "subnetwork_train_accuracy", 0.98)
-    reached = [run for run in found if run.t is not None]
-    times = [run.t for run in reached]
-    outcome = (
-        f"{len(reached)} of {len(found)} runs reach 98% training accuracy with 200 of 1,000 neurons, after "
-        f"{min(times):.0f} to {max(times):.0f} iterations"
-    )
-    return outcome, YES if len(reached) == len(found) else MIXED
+    found = thresholds(_rows("mnist-laptop", k=200), "subnetwork_train_accuracy", 0.98)
+    times = [run.t for run in found if run.t is not None]
+    outcome = f"{len(times)} of {len(found)} runs reach 98% training accuracy with 200 of 1,000 neurons"
+    if times:
+        outcome += f", after {min(times):.0f} to {max(times):.0f} iterations"
+    return outcome, YES if len(times) == len(found) else MIXED if times else NO
 
 
 def _more_data_more_training() -> tuple[str, str]:
