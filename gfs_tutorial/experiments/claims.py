@@ -38,6 +38,11 @@ class Claim:
     judge: Callable[[], tuple[str, str]] | None = None
 
 
+def _verdict(wins: int, of: int) -> str:
+    """Nine in ten are enough, for or against."""
+    return YES if wins > 0.9 * of else NO if wins < 0.1 * of else MIXED
+
+
 def _rows(name: str, **fixed: Any) -> list[Row]:
     rows = results.stored(f"{name}.json")["rows"]
     return [row for row in rows if all(row[key] == value for key, value in fixed.items())]
@@ -64,7 +69,7 @@ def _compare(
     wins = sum(ratio < 1 for ratio in ratios)
     mean = np.exp(np.mean(np.log(ratios)))
     outcome = f"{words} in {wins} of {len(ratios)} comparisons; the losses' ratio is {mean:.2f} in the mean"
-    return outcome, YES if wins > 0.9 * len(ratios) else NO if wins < 0.1 * len(ratios) else MIXED
+    return outcome, _verdict(wins, len(ratios))
 
 
 def _good_subnetwork() -> tuple[str, str]:
@@ -73,7 +78,7 @@ def _good_subnetwork() -> tuple[str, str]:
     outcome = f"{len(times)} of {len(found)} runs reach 98% training accuracy with 200 of 1,000 neurons"
     if times:
         outcome += f", after {min(times):.0f} to {max(times):.0f} iterations"
-    return outcome, YES if len(times) == len(found) else MIXED if times else NO
+    return outcome, _verdict(len(times), len(found))
 
 
 def _more_data_more_training() -> tuple[str, str]:
@@ -94,7 +99,7 @@ def _logarithm() -> tuple[str, str]:
         wins.append(lead > 0)
         what = f"{'training accuracy' if 'accuracy' in key else 'loss'} {level:g}"
         words.append(f"{what}: AIC {'logarithm' if lead > 0 else 'power'} by {abs(lead):.0f}")
-    return "; ".join(words), YES if all(wins) else NO if not any(wins) else MIXED
+    return "; ".join(words), _verdict(sum(wins), len(wins))
 
 
 def _without_full_training() -> tuple[str, str]:
@@ -109,7 +114,7 @@ def _without_full_training() -> tuple[str, str]:
         f"dense network after {last:,} iterations"
         + (f", at the median after {np.median(times):.0f} of them" if times else "")
     )
-    return outcome, YES if len(times) == len(found) else NO if not times else MIXED
+    return outcome, _verdict(len(times), len(found))
 
 
 def _untrained() -> tuple[str, str]:
