@@ -14,13 +14,15 @@ import torch
 from gfs_tutorial import files, results
 from gfs_tutorial.data import mnist_sources
 from gfs_tutorial.data.mnist_sources import MnistImages
-from gfs_tutorial.experiments import mnist, store, sweep
+from gfs_tutorial.experiments import mnist, mnist_data, store, sweep
 from gfs_tutorial.experiments.progress import Progress, duration
 from gfs_tutorial.experiments.store import RunFolder
 
 # Children start with the package imported, and without the threads of this process.
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["gfs_tutorial.experiments.mnist"])
+CHILDREN.set_forkserver_preload(
+    ["gfs_tutorial.experiments.mnist", "torch._dynamo"]
+)  # the optimizer needs both
 TINY = dataclasses.replace(
     mnist.PRESETS["quick"],
     train_sizes=(60, 100, 140),
@@ -88,6 +90,7 @@ def start(*arguments):
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_results_to_the_bit(folder, tmp_path, undisturbed):
+    start(tmp_path / "first").join()  # the server of the children takes its time to start
     begin = time.perf_counter()
     start(tmp_path / "whole").join()
     whole, moments, killed = time.perf_counter() - begin, random.Random(0), 0
@@ -152,7 +155,7 @@ def test_other_settings_are_refused_with_the_difference_named(folder):
 
 def test_other_data_are_refused(folder, monkeypatch):
     mnist.run(dataclasses.replace(TINY, seeds=(0,)), folder=folder, progress=False)
-    monkeypatch.setattr(sweep.mnist_data, "describe", lambda source: "other images")
+    monkeypatch.setattr(sweep.mnist_data, "describe", lambda source, largest: "other images")
     with pytest.raises(store.SettingsMismatchError, match=r"data: stored \"the embedded.*now \"other images"):
         mnist.run(dataclasses.replace(TINY, seeds=(0,)), folder=folder, progress=False)
 
@@ -188,6 +191,7 @@ def test_differences_are_named_by_their_place():
 @dataclass(frozen=True)
 class Count:
     cells: int
+    train_sizes: tuple[int, ...] = (10,)
     source: str = "embedded"
     device: str = "cpu"
 
@@ -206,7 +210,7 @@ def test_each_result_records_how_it_was_made(folder):
     result = sweep.run(COUNTING, Count(2), preset="quick", folder=folder, progress=False)
     assert result["rows"] == [{"number": 0, "double": 0}, {"number": 1000, "double": 2000}]
     assert result["command"] == "python -m gfs_tutorial counting --preset quick"
-    assert result["settings"] == {"cells": 2, "source": "embedded", "device": "cpu"}
+    assert result["settings"] == {"cells": 2, "train_sizes": (10,), "source": "embedded", "device": "cpu"}
     assert "embedded sample" in result["data"] and "sha256" in result["data"] and result["device"] == "cpu"
     assert {"commit", "versions", "hardware", "date"} <= result.keys()
     assert [cell["number"] for cell in result["cells"]] == [0, 1000]
@@ -264,7 +268,12 @@ def test_durations_in_words(seconds, words):
 
 def test_a_gpu_that_is_not_there_is_refused():
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="no GPU"):
+        with pytest.raises(mnist_data.MissingError, match="no GPU"):
             sweep.run(COUNTING, Count(1, device="cuda"), progress=False)
     with pytest.raises(ValueError, match="unknown device"):
         sweep.run(COUNTING, Count(1, device="abacus"), progress=False)
+
+
+def test_too_few_images_are_noticed_before_the_first_cell():
+    with pytest.raises(mnist_data.MissingError, match=r"up to 201 but there are only 200.*GFS_DATA_ROOT"):
+        sweep.run(COUNTING, Count(1, train_sizes=(10, 201)), progress=False)

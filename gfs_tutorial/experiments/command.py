@@ -15,6 +15,7 @@ import tyro
 
 from gfs_tutorial import results
 from gfs_tutorial.experiments import methods, mnist, sweep, variations
+from gfs_tutorial.experiments.mnist_data import MissingError
 from gfs_tutorial.experiments.store import FolderInUseError, SettingsMismatchError, differences
 
 __all__ = ["STUDIES", "Run", "main"]
@@ -26,6 +27,7 @@ DESCRIPTION = """Run an experiment of the book and write its results, with the r
 * python -m gfs_tutorial mnist: a minute, on the images that come with the book.
 * python -m gfs_tutorial mnist --preset laptop: an hour or two, on all of MNIST. Stop it or kill it at any
   time: the same command goes on where it was.
+* python -m gfs_tutorial mnist --preset paper: the papers' scale and beyond, on a GPU. We have not run it yet.
 * python -m gfs_tutorial mnist --sizes 50 --name small: a preset with a setting of your own.
 * python -m gfs_tutorial mnist --preset laptop --help: every setting, and what it is in that preset.
 """
@@ -65,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     folder, how = chosen.runs / name, {"preset": chosen.preset, "minutes": chosen.minutes}
     try:
         result = sweep.run(study, chosen.settings, command=command, folder=folder, **how)
-    except (FolderInUseError, SettingsMismatchError) as error:
+    except (FolderInUseError, MissingError, SettingsMismatchError) as error:
         raise SystemExit(f"{error}") from None
     except sweep.UnfinishedError as error:
         raise SystemExit(f"time is up: {error}; the same command goes on") from None

@@ -19,6 +19,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def in_notebook() -> bool:
+    """Whether this Python answers a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
 class Progress:
     """Reports each finished cell, and estimates the time left from the cost of what was done.
 
@@ -36,7 +43,7 @@ class Progress:
     ):
         self.total, self.done, self.left = total, done, left
         self.spent = self.seconds = 0.0
-        self.lines = show and not ("ipykernel" in sys.modules if bar is None else bar)
+        self.lines = show and not (in_notebook() if bar is None else bar)
         self.bar = tqdm(desc=title, unit="cell", total=total, initial=done, disable=not show or self.lines)
         if self.lines and done:
             print(f"{done} of {total} cells are finished already", flush=True)

@@ -37,7 +37,7 @@ class Study(Generic[S]):
     Attributes:
         name: On the command line and in file names.
         summary: What it asks, in one sentence.
-        presets: Settings by name. Every class of settings has ``source`` and ``device``.
+        presets: Settings by name. Every class of settings has ``train_sizes``, ``source`` and ``device``.
         cells: The cells of a sweep, in the order in which they are run.
         run_cell: Computes the rows of one cell on a device.
         cost: What a cell costs beside the others, for the estimate of the time left.
@@ -82,6 +82,7 @@ def run(
 
     Raises:
         ValueError: a setting does not fit.
+        MissingError: there is no such GPU, or there are too few images.
         SettingsMismatchError: ``folder`` holds results of other settings.
         FolderInUseError: another process is at work in ``folder``.
         UnfinishedError: ``minutes`` were up first.
@@ -90,7 +91,7 @@ def run(
     header = {
         "study": study.name,
         "settings": asdict(settings),
-        "data": mnist_data.describe(settings.source),
+        "data": mnist_data.describe(settings.source, max(settings.train_sizes)),
         "device": str(device),
     }
     facts = {"preset": preset, "data": header["data"], "device": header["device"]}
