@@ -69,6 +69,10 @@ def test_the_heat_map_writes_every_number_readably():
     assert ax.texts[0].get_color() == "white" and ax.texts[3].get_color() == "black"
 
 
+def test_long_numbers_are_short_on_axes():
+    assert [plots.style.short(n) for n in (250, 8000, 15_000, 15_001)] == ["250", "8,000", "15k", "15,001"]
+
+
 def test_study_curves_draw_means_over_seeds():
     ax = plots.against_iterations(rows(), {"loss": "L"}, of=lambda row: row["m"] == 100)
     assert ax.lines[0].get_ydata()[0] == pytest.approx((1 + 1.02) / 2)

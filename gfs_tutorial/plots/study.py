@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from gfs_tutorial.experiments import thresholds as find
 from gfs_tutorial.plots.heatmap import heatmap
-from gfs_tutorial.plots.style import line_styles
+from gfs_tutorial.plots.style import line_styles, short
 
 __all__ = [
     "against_iterations",
@@ -125,10 +125,11 @@ def groups(
         ax.set_yscale("log")
     if over == "t":
         ax.set_xscale("symlog", linthresh=10)
+        ax.set_xlim(-1, None)
     else:
         ax.set_xscale("log")
         places = sorted({row[over] for row in rows})
-        ax.set_xticks(places, [f"{place:,}" for place in places])
+        ax.set_xticks(places, [short(place) for place in places])
         ax.minorticks_off()
     ax.set(xlabel=AXES[over], ylabel=_labelled(key))
     ax.legend()
@@ -193,7 +194,7 @@ def thresholds(
         means = [float("nan") if None in times else sum(times) / len(times) for times in runs]
         ax.plot(sizes, means, label=name, **style)
     ax.set_xscale("log")
-    ax.set_xticks(sizes, [f"{m:,}" for m in sizes])
+    ax.set_xticks(sizes, [short(m) for m in sizes])
     ax.minorticks_off()
     ax.set(xlabel=AXES["m"], ylabel="first iteration $t^*$")
     if laws:
