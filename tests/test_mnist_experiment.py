@@ -120,7 +120,7 @@ def test_a_variation_changes_what_it_says():
         cell["variation"]: list(variations.STUDY.run_cell(settings, cell, torch.device("cpu")))[-1]
         for cell in study
     }
-    assert rows["slow"]["lr"] == (0.0025, 0.25) and rows["shuffled-labels"]["shuffled"]
+    assert rows["slow"]["lr"] == [0.0025, 0.25] and rows["shuffled-labels"]["shuffled"]
     assert rows["slow"]["dense_loss"] > rows["standard"]["dense_loss"]
     assert abs(rows["shuffled-labels"]["dense_test_accuracy"] - 0.5) < 0.1
     assert rows["standard"]["dense_test_accuracy"] > 0.7

@@ -134,7 +134,8 @@ def _run_cell(settings: VariationSettings, cell: Cell, device: torch.device) -> 
         order = torch.randperm(cell["m"], generator=torch.Generator().manual_seed(cell["seed"]))
         data = replace(data, y_train=data.y_train[order.to(device)])
     rows = mnist.prune_along(_as_mnist(settings, cell), {**cell, "N": settings.width}, data)
-    return ({**asdict(variation), **row} for row in rows)
+    spelt_out = {**asdict(variation), "lr": list(variation.lr)}  # as it will be read back
+    return ({**spelt_out, **row} for row in rows)
 
 
 SUMMARY = "What is left of the MNIST experiment with shuffled labels, other activations and learning rates."
