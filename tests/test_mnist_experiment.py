@@ -98,6 +98,7 @@ def test_all_presets_have_cells_and_can_train_on_the_fewest_images(study):
     for settings in study.presets.values():
         assert study.cells(settings)
         assert settings.batch_size <= min(settings.train_sizes)
+        assert list(settings.checkpoints) == sorted(set(settings.checkpoints))
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():

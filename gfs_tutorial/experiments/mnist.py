@@ -69,7 +69,7 @@ LAPTOP = MnistSettings(
 PAPER = replace(
     LAPTOP,
     train_sizes=(1000, 2000, 4000, 6000, 8000, 10_000, 12_000, 15_000, 30_000, 60_000),
-    checkpoints=(*LAPTOP.checkpoints[:-3], *range(1000, 8001, 1000), 16_000, 32_000),
+    checkpoints=(*LAPTOP.checkpoints[:-4], *range(1000, 8001, 1000), 16_000, 32_000),
     widths=(1000, 5000, 10_000, 20_000),
     sizes=(25, 50, 100, 200, 400, 800),
     seeds=(0, 1, 2, 3, 4),
