@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gfs_tutorial.accuracy import share_right
 from gfs_tutorial.networks import TwoLayerNet
 from gfs_tutorial.selection import SelectionPath, greedy_forward_selection, select_neurons_logistic
 
@@ -38,15 +39,6 @@ def select(
 
 @torch.no_grad()
 def accuracy(net: TwoLayerNet, X: Tensor, y: Tensor) -> float:
-    """Share of rows whose sign (one output) or largest output (several) is that of the label.
-
-    Args:
-        net: The network.
-        X: (m, d).
-        y: (m, 1) of -1 and +1, or (m, C) one-hot.
-    """
+    """:func:`gfs_tutorial.accuracy.accuracy`, in pieces: all activations at once may not fit the memory."""
     outputs = torch.cat([net(part) for part in X.split(max(1, CHUNK // net.width))])  # (m, C)
-    if outputs.shape != y.shape:
-        raise ValueError(f"y must be {tuple(outputs.shape)}, got {tuple(y.shape)}")
-    right = (outputs > 0) == (y > 0) if y.shape[1] == 1 else outputs.argmax(1) == y.argmax(1)
-    return float(right.double().mean())
+    return share_right(outputs, y)
