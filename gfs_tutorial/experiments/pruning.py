@@ -16,9 +16,7 @@ __all__ = ["accuracy", "select"]
 CHUNK = 2**24  # activations computed at once
 
 
-def select(
-    net: TwoLayerNet, X: Tensor, y: Tensor, size: int, loss: str = "squared", *, with_replacement: bool = True
-) -> SelectionPath:
+def select(net: TwoLayerNet, X: Tensor, y: Tensor, size: int, loss: str = "squared") -> SelectionPath:
     """Greedy forward selection on the loss that the network was trained with.
 
     Args:
@@ -27,13 +25,12 @@ def select(
         y: (m, C).
         size: Number of picks.
         loss: ``"squared"`` or ``"logistic"``.
-        with_replacement: As in :func:`gfs_tutorial.greedy_forward_selection`.
     """
     if loss == "squared":
-        return greedy_forward_selection(net, X, y, size, with_replacement=with_replacement)
+        return greedy_forward_selection(net, X, y, size)
     with torch.no_grad():
         hidden, weights = net.hidden(X), net.output_weights.detach()  # (m, N), (N, C)
-    path = select_neurons_logistic(hidden, weights, y, size, with_replacement=with_replacement)
+    path = select_neurons_logistic(hidden, weights, y, size)
     return replace(path, picked_net=net.subset(path.distinct(size)))
 
 
