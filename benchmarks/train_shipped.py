@@ -9,7 +9,6 @@ others use as well, one thread is faster than two that wait for each other.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch import nn
 
 from gfs_tutorial import results
 from gfs_tutorial.cnn.models import build
+from gfs_tutorial.cnn.storage import save_tensors
 from gfs_tutorial.cnn.training import evaluate, fit, native_precision
 from gfs_tutorial.data.images import Images, load_cifar10
 
@@ -126,9 +126,7 @@ def save(model: nn.Module, path: Path) -> None:
         key: (value.half() if value.ndim > 1 else value).contiguous()
         for key, value in model.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
+    save_tensors(path, state)
 
 
 if __name__ == "__main__":

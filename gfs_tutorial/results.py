@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 from dataclasses import asdict, is_dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["hardware", "provenance", "read", "stored", "write"]
+from gfs_tutorial.files import atomic_write
+
+__all__ = ["hardware", "now", "provenance", "read", "stored", "write"]
 
 
 def hardware() -> str:
@@ -26,6 +27,11 @@ def hardware() -> str:
         name = models[0].strip() if models else name
     words = f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
     return f"{words}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else words
+
+
+def now() -> str:
+    """The time, in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def provenance(command: str, settings: Any, **more: Any) -> dict[str, Any]:
@@ -42,7 +48,7 @@ def provenance(command: str, settings: Any, **more: Any) -> dict[str, Any]:
         "commit": _commit(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "hardware": hardware(),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": now(),
         **more,
     }
 
@@ -64,21 +70,21 @@ def _commit() -> str | None:
 
 def write(path: str | Path, result: dict[str, Any]) -> Path:
     """Write ``result`` as JSON to ``path``, atomically: readers see the old file or the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=1, allow_nan=False) + "\n"
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
-    return path
+    text = _text(result)
+    with atomic_write(path) as file:
+        file.write(text.encode())
+    return Path(path)
+
+
+def _text(result: dict[str, Any]) -> str:
+    """JSON with a line for each entry and, in tables (lists of dictionaries), for each row."""
+    entries = []
+    for key, value in result.items():
+        table = isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+        rows = [f"  {json.dumps(row, allow_nan=False)}" for row in value] if table else []
+        body = "[\n" + ",\n".join(rows) + "\n ]" if table else json.dumps(value, allow_nan=False)
+        entries.append(f" {json.dumps(key)}: {body}")
+    return "{\n" + ",\n".join(entries) + "\n}\n"
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
+from gfs_tutorial.losses import LOSSES, check_signs, half_squared_error
 from gfs_tutorial.networks import TwoLayerNet
 
 __all__ = ["TrainingDivergedError", "TrainingHistory", "half_squared_error", "train_sgd"]
@@ -52,18 +53,6 @@ class TrainingHistory:
         return net
 
 
-def half_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
-    r"""The loss of the book, :math:`\ell = \frac{1}{2m} \sum_j \lVert f(x_j) - y_j \rVert^2`.
-
-    Args:
-        prediction: (m, C).
-        target: (m, C); never (m,), which would broadcast against (m, 1).
-    """
-    if prediction.shape != target.shape:
-        raise ValueError(f"prediction is {tuple(prediction.shape)} but target is {tuple(target.shape)}")
-    return (prediction - target).square().sum() / (2 * len(target))
-
-
 def train_sgd(
     net: TwoLayerNet,
     X: Tensor,
@@ -72,11 +61,12 @@ def train_sgd(
     iterations: int,
     batch_size: int,
     lr: float | tuple[float, float],
+    loss: str = "squared",
     checkpoints: Sequence[int] = (),
     generator: torch.Generator | None = None,
     progress: bool = True,
 ) -> TrainingHistory:
-    r"""Train ``net`` in place by mini-batch SGD on the half squared error.
+    r"""Train ``net`` in place by mini-batch SGD.
 
     Every neuron moves by its own gradient, independent of N: the output is an average, so its gradient
     carries 1/N, and the mean-field step multiplies it by N (chapter
@@ -94,6 +84,8 @@ def train_sgd(
             do not fill a last batch wait for the next pass.
         lr: :math:`\eta`, one for both layers or the pair :math:`(\eta_a, \eta_b)` for the weights into
             the neurons and out of them. ``(0.01, 1.0)`` suits tanh on standardised digits.
+        loss: ``"squared"``, the half squared error of the book, or ``"logistic"``, for targets of -1 and +1:
+            the cross-entropy of a sigmoid on the outputs.
         checkpoints: Iterations after which to keep the state; 0 is the untrained network.
         generator: Source of the permutations (on the CPU); ``None`` takes torch's global one.
         progress: Whether to show a progress bar.
@@ -111,6 +103,9 @@ def train_sgd(
     net.check_input(X)
     checks.generator(generator)
     iterations = checks.positive_int("iterations", iterations)
+    loss_of = LOSSES[checks.one_of("loss", loss, tuple(LOSSES))]
+    if loss == "logistic":
+        check_signs("y", y)
     keep = _checkpoint_set(checkpoints, iterations)
     if checks.positive_int("batch_size", batch_size) > len(X):
         raise ValueError(f"batch_size is {batch_size} but X has only {len(X)} rows: lower it")
@@ -128,11 +123,11 @@ def train_sgd(
         if t == iterations:
             break
         rows = next(batches).to(X.device)  # (batch_size,)
-        loss = half_squared_error(net(X[rows]), y[rows])
+        batch_loss = loss_of(net(X[rows]), y[rows])
         optimizer.zero_grad()
-        loss.backward()
+        batch_loss.backward()
         optimizer.step()
-        history.losses[t] = loss.detach()
+        history.losses[t] = batch_loss.detach()
     history.losses = history.losses.cpu()
     return history
 

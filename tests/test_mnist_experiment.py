@@ -1,4 +1,4 @@
-"""The MNIST experiment on a small instance, its command, and the accuracy that the book promises."""
+"""The MNIST experiment on a small instance, and the accuracy that the book promises."""
 
 import json
 from dataclasses import replace
@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 
-import gfs_tutorial.__main__ as command_line
 from gfs_tutorial import TwoLayerNet, greedy_forward_selection, load_mnist, results, train_sgd
-from gfs_tutorial.experiments import mnist
+from gfs_tutorial.experiments import mnist, variations
+from gfs_tutorial.selection import select_neurons_logistic
 
 TINY = replace(
     mnist.PRESETS["quick"],
     train_sizes=(60, 100),
     checkpoints=(0, 5),
-    width=40,
-    size=10,
+    widths=(40,),
+    sizes=(4, 10),
     seeds=(0, 1),
     batch_size=20,
 )
-ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 @pytest.fixture(scope="module")
@@ -28,45 +28,77 @@ def study():
     return mnist.run(TINY, preset="tiny", progress=False)
 
 
-def test_there_is_a_row_for_each_seed_size_and_checkpoint(study):
-    keys = [(row["seed"], row["m"], row["t"]) for row in study["rows"]]
-    assert keys == [(seed, m, t) for seed in (0, 1) for m in (60, 100) for t in (0, 5)]
+def trained(data, seed=0, width=40, iterations=5, batch_size=20, lr=(0.01, 1.0), loss="squared"):
+    """A network trained on ``data`` as a reader would do it."""
+    generator = torch.Generator().manual_seed(seed)
+    net = TwoLayerNet(784, width, data.y_train.shape[1], generator=generator)
+    budget = {"iterations": iterations, "batch_size": batch_size, "lr": lr, "loss": loss}
+    return train_sgd(net, data.X_train, data.y_train, **budget, generator=generator, progress=False).net
+
+
+def test_there_is_a_row_for_each_seed_size_checkpoint_and_k(study):
+    keys = [(row["seed"], row["m"], row["t"], row["k"]) for row in study["rows"]]
+    assert keys == [(s, m, t, k) for s in (0, 1) for m in (60, 100) for t in (0, 5) for k in (4, 10)]
 
 
 def test_the_rows_are_those_of_a_run_by_hand(study):
     data = load_mnist(train_size=100, seed=1, source="embedded", verbose=False)
-    generator = torch.Generator().manual_seed(1)
-    net = TwoLayerNet(784, 40, generator=generator)
-    train_sgd(
-        net,
-        data.X_train,
-        data.y_train,
-        iterations=5,
-        batch_size=20,
-        lr=(0.01, 1.0),
-        generator=generator,
-        progress=False,
-    )
+    net = trained(data, seed=1)
     path = greedy_forward_selection(net, data.X_train, data.y_train, 10)
-    row = study["rows"][-1]
-    assert row["subnetwork_loss"] == pytest.approx(float(path.losses[-1]))
-    assert row["dense_loss"] == pytest.approx(path.dense_loss)
-    assert row["bound"] >= row["subnetwork_loss"]
+    for row, k in zip(study["rows"][-2:], (4, 10)):
+        assert row["subnetwork_loss"] == pytest.approx(float(path.losses[k - 1]))
+        assert row["dense_loss"] == pytest.approx(path.dense_loss)
+        assert row["bound"] >= row["subnetwork_loss"]
+        right = (path.subnetwork(k)(data.X_test).sign() == data.y_test).double().mean()
+        assert row["subnetwork_test_accuracy"] == pytest.approx(float(right))
     right = (net(data.X_test).sign() == data.y_test).double().mean()
     assert row["dense_test_accuracy"] == pytest.approx(float(right))
 
 
+def test_the_logistic_rows_are_those_of_a_run_by_hand():
+    settings = replace(TINY, loss="logistic", train_sizes=(60,), seeds=(0,), lr=(0.02, 4.0))
+    row = mnist.run(settings, progress=False)["rows"][-1]
+    data = load_mnist(train_size=60, source="embedded", verbose=False)
+    net = trained(data, lr=(0.02, 4.0), loss="logistic")
+    with torch.no_grad():
+        path = select_neurons_logistic(net.hidden(data.X_train), net.output_weights, data.y_train, 10)
+    assert row["subnetwork_loss"] == pytest.approx(float(path.losses[-1]))
+    assert row["dense_loss"] == pytest.approx(path.dense_loss)
+    assert row["distinct"] == len(path.distinct(10))
+
+
+def test_ten_digits_have_ten_outputs():
+    settings = replace(TINY, labels="one-hot", train_sizes=(60,), checkpoints=(5,), seeds=(0,))
+    row = mnist.run(settings, progress=False)["rows"][-1]
+    data = load_mnist("one-hot", train_size=60, source="embedded", verbose=False)
+    right = (trained(data)(data.X_test).argmax(1) == data.digits_test).double().mean()
+    assert row["dense_test_accuracy"] == pytest.approx(float(right))
+
+
+def test_runs_that_need_too_much_memory_are_left_out():
+    cells = mnist.STUDY.cells(replace(TINY, widths=(10, 40), max_activations=2400, seeds=(7,)))
+    assert [(cell["N"], cell["m"]) for cell in cells] == [(10, 60), (10, 100), (40, 60)]
+
+
+def test_a_larger_cell_costs_more():
+    small = {"N": 1000, "m": 1000, "seed": 0}
+    assert mnist.cost(TINY, small) < mnist.cost(TINY, {**small, "m": 2000})
+    assert mnist.cost(TINY, small) < mnist.cost(TINY, {**small, "N": 2000})
+    assert mnist.cost(TINY, small) < mnist.cost(replace(TINY, loss="logistic"), small)
+
+
 def test_the_record_says_what_was_run(study):
-    assert study["settings"]["width"] == 40 and study["preset"] == "tiny"
+    assert study["settings"]["widths"] == (40,) and study["preset"] == "tiny"
     assert "embedded" in study["data"] and study["seconds"] > 0
     json.dumps(study)
 
 
-def test_the_command_writes_the_result(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(mnist.PRESETS, "quick", TINY)
-    command_line.main(["mnist", "--preset", "quick", "--out", str(tmp_path / "out.json")])
-    assert "8 rows" in capsys.readouterr().out
-    assert len(results.read(tmp_path / "out.json")["rows"]) == 8
+@pytest.mark.parametrize("study", [mnist.STUDY, variations.STUDY], ids=lambda study: study.name)
+def test_all_presets_have_cells_and_can_train_on_the_fewest_images(study):
+    for settings in study.presets.values():
+        assert study.cells(settings)
+        assert settings.batch_size <= min(settings.train_sizes)
+        assert list(settings.checkpoints) == sorted(set(settings.checkpoints))
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():
@@ -74,13 +106,25 @@ def test_an_unknown_preset_is_refused_with_the_known_ones():
         mnist.preset("huge")
 
 
-def test_the_first_iteration_to_reach_a_level():
-    rows = [{"t": t, "loss": loss, "accuracy": 1 - loss} for t, loss in ((20, 0.2), (0, 0.5), (10, 0.3))]
-    assert mnist.first_reached(rows, "loss", 0.3) == 10
-    assert mnist.first_reached(rows, "accuracy", 0.8) == 20
-    assert mnist.first_reached(rows, "loss", 0.1) is None
-    with pytest.raises(ValueError, match="key"):
-        mnist.first_reached(rows, "bound", 0.1)
+def test_a_variation_changes_what_it_says():
+    settings = replace(
+        variations.PRESETS["quick"],
+        variations=("standard", "shuffled-labels", "slow"),
+        train_sizes=(100,),
+        checkpoints=(0, 40),
+        width=100,
+        size=20,
+        seeds=(0,),
+    )
+    study = variations.STUDY.cells(settings)
+    rows = {
+        cell["variation"]: list(variations.STUDY.run_cell(settings, cell, torch.device("cpu")))[-1]
+        for cell in study
+    }
+    assert rows["slow"]["lr"] == [0.0025, 0.25] and rows["shuffled-labels"]["shuffled"]
+    assert rows["slow"]["dense_loss"] > rows["standard"]["dense_loss"]
+    assert abs(rows["shuffled-labels"]["dense_test_accuracy"] - 0.5) < 0.1
+    assert rows["standard"]["dense_test_accuracy"] > 0.7
 
 
 def test_accuracy_counts_signs_and_largest_outputs():
@@ -99,18 +143,7 @@ def test_accuracy_counts_signs_and_largest_outputs():
 
 def test_a_dense_net_reads_95_percent_and_200_picks_stay_within_two_points():
     data = load_mnist("binary", source="embedded", verbose=False)
-    generator = torch.Generator().manual_seed(0)
-    net = TwoLayerNet(784, 1000, generator=generator)
-    train_sgd(
-        net,
-        data.X_train,
-        data.y_train,
-        iterations=1000,
-        batch_size=100,
-        lr=(0.01, 1.0),
-        generator=generator,
-        progress=False,
-    )
+    net = trained(data, width=1000, iterations=1000, batch_size=100)
     path = greedy_forward_selection(net, data.X_train, data.y_train, 200)
     dense = mnist.accuracy(net, data.X_test, data.y_test)
     small = mnist.accuracy(path.subnetwork(200), data.X_test, data.y_test)
@@ -118,6 +151,7 @@ def test_a_dense_net_reads_95_percent_and_200_picks_stay_within_two_points():
     assert small >= dense - 0.02
 
 
-def test_the_committed_result_holds_its_own_certificates():
-    rows = results.read(ROOT / "results" / "mnist-quick.json")["rows"]
-    assert all(row["subnetwork_loss"] <= row["bound"] for row in rows)
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("mnist-*.json")), ids=lambda path: path.stem)
+def test_the_committed_results_hold_their_own_certificates(path):
+    rows = results.read(path)["rows"]
+    assert rows and all(row["subnetwork_loss"] <= row["bound"] for row in rows)

@@ -80,6 +80,10 @@ def test_the_heat_map_writes_every_number_readably():
     assert ax.texts[0].get_color() == "white" and ax.texts[3].get_color() == "black"
 
 
+def test_long_numbers_are_short_on_axes():
+    assert [plots.style.short(n) for n in (250, 8000, 15_000, 15_001)] == ["250", "8,000", "15k", "15,001"]
+
+
 def test_study_curves_draw_means_over_seeds():
     ax = plots.against_iterations(rows(), {"loss": "L"}, of=lambda row: row["m"] == 100)
     assert ax.lines[0].get_ydata()[0] == pytest.approx((1 + 1.02) / 2)
@@ -91,9 +95,51 @@ def test_study_curves_draw_means_over_seeds():
 
 def test_a_mean_threshold_is_drawn_only_where_every_seed_reaches_the_level():
     ax = plots.thresholds(rows(), "loss", levels=(0.1,))  # m = 200, seed 1 ends at 0.115
-    markers, mean = ax.lines[0], ax.lines[-1]
-    assert list(markers.get_ydata()) == [10, 20]
-    assert mean.get_ydata()[0] == 15 and np.isnan(mean.get_ydata()[1])
+    markers, mean = ax.lines
+    assert len(markers.get_ydata()) == 3
+    assert mean.get_ydata()[0] == pytest.approx(np.mean(markers.get_ydata()[:2]))
+    assert np.isnan(mean.get_ydata()[1])
+
+
+def test_fitted_laws_are_drawn_through_the_thresholds():
+    table = [
+        {"seed": 0, "m": m, "t": t, "loss": 0.5 * (m / 100) / (1 + t)}
+        for m in (100, 200, 400, 800)
+        for t in (0, 1000)
+    ]
+    markers, power, logarithm = plots.thresholds(table, "loss", levels=(0.01,), laws=True).lines
+    assert power.get_ydata()[0] == pytest.approx(markers.get_ydata()[0], rel=0.05)
+    assert not np.allclose(power.get_ydata(), logarithm.get_ydata(), rtol=0.05)
+
+
+def test_the_dense_network_is_drawn_beside_its_subnetworks():
+    table = [
+        {"seed": 0, "t": t, "k": k, "dense_loss": 0.1 / (t + 1), "subnetwork_loss": 1 / k}
+        for t in (0, 10)
+        for k in (2, 5)
+    ]
+    dense, small, large = plots.dense_and_sizes(table, "loss", sizes=(2, 5)).lines
+    assert list(dense.get_ydata()) == pytest.approx([0.1, 0.1 / 11])
+    assert list(small.get_ydata()) == [0.5, 0.5] and list(large.get_ydata()) == [0.2, 0.2]
+
+
+def test_groups_have_a_line_each():
+    ax = plots.groups(rows(), "accuracy", over="t", group="m", lines={100: "few", 200: "many"})
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["few", "many"]
+    assert list(ax.lines[0].get_ydata()) == pytest.approx([0.5, 0.6, 0.7])
+
+
+def test_a_stamp_names_the_run_the_data_and_the_machine():
+    record = {
+        "command": "python -m gfs_tutorial mnist --preset laptop",
+        "data": "MNIST, 60,000 training and 10,000 test images, sha256 123",
+        "hardware": "a processor, 2 cores",
+        "date": "2026-11-22T14:00:00+00:00",
+    }
+    figure = plt.figure()
+    assert plots.stamp(figure.add_subplot(), record).figure is figure
+    images = "MNIST, 60,000 training and 10,000 test images"
+    assert figure.get_supxlabel() == f"mnist --preset laptop | {images} | a processor, 2 cores | 2026-11-22"
 
 
 def test_digits_are_drawn_with_their_titles():

@@ -13,23 +13,10 @@ def test_what_is_written_is_read_back(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [{"x": object()}, {"x": float("nan")}])
-def test_a_failed_write_keeps_the_old_file_and_leaves_no_scratch(tmp_path, bad):
+def test_a_result_that_json_does_not_know_keeps_the_old_file(tmp_path, bad):
     path = results.write(tmp_path / "a.json", {"x": 1})
     with pytest.raises((TypeError, ValueError)):
         results.write(path, bad)
-    assert results.read(path) == {"x": 1}
-    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_a_full_disk_keeps_the_old_file_and_leaves_no_scratch(tmp_path, monkeypatch):
-    path = results.write(tmp_path / "a.json", {"x": 1})
-
-    def no_space(handle):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(results.os, "fsync", no_space)
-    with pytest.raises(OSError, match="No space"):
-        results.write(path, {"x": 2})
     assert results.read(path) == {"x": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 

@@ -1,12 +1,13 @@
 """SGD against gradients written out by hand, its checkpoints, its passes, and how it fails."""
 
+import math
 import re
 
 import pytest
 import torch
 
 from gfs_tutorial import TrainingDivergedError, TwoLayerNet, train_sgd
-from gfs_tutorial.training import half_squared_error
+from gfs_tutorial.losses import half_squared_error, logistic_loss
 
 
 def seeded(seed):
@@ -261,3 +262,34 @@ def test_half_squared_error_follows_its_definition():
 def test_half_squared_error_refuses_shapes_that_would_broadcast():
     with pytest.raises(ValueError, match=r"\(5, 1\).*\(5,\)"):
         half_squared_error(torch.zeros(5, 1), torch.zeros(5))
+
+
+def test_the_logistic_loss_follows_its_definition():
+    prediction, signs = (
+        torch.tensor([[0.0, 2.0], [-1.0, 3.0]]).double(),
+        torch.tensor([[1.0, -1.0], [1.0, 1.0]]),
+    )
+    terms = [math.log1p(math.exp(-y * u)) for y, u in zip(signs.flatten(), prediction.flatten())]
+    assert float(logistic_loss(prediction, signs)) == pytest.approx(sum(terms) / 2)
+    with pytest.raises(ValueError, match="target is"):
+        logistic_loss(torch.zeros(5, 1), torch.zeros(5))
+
+
+def test_logistic_training_descends_the_logistic_loss():
+    net, X, y = problem()
+    net.double()
+    signs = torch.where(y > 0, 1.0, -1.0).double()
+    before = logistic_loss(net(X), signs)
+    (slope,) = torch.autograd.grad(before, net.output_weights)
+    expected = net.output_weights.detach() - 10 * 0.5 * slope  # N lr
+    history = train(net, X, signs, iterations=1, batch_size=len(X), lr=(0.0, 0.5), loss="logistic")
+    assert torch.allclose(net.output_weights, expected)
+    assert float(history.losses[0]) == pytest.approx(float(before.detach()))
+
+
+def test_logistic_training_refuses_labels_that_are_not_signs():
+    net, X, y = problem()
+    with pytest.raises(ValueError, match="y must hold only -1 and"):
+        train(net, X, (y > 0).double(), loss="logistic")
+    with pytest.raises(ValueError, match="unknown loss 'hinge'"):
+        train(net, X, y, loss="hinge")

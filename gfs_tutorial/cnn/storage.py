@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,26 +13,16 @@ from torch import Tensor, nn
 
 from gfs_tutorial.cnn.surgery import slice_units
 from gfs_tutorial.cnn.units import Part, Unit
+from gfs_tutorial.files import atomic_write
 
 __all__ = ["load_pruned", "save_pruned", "save_tensors"]
 
 
 def save_tensors(path: str | Path, content: dict[str, Any]) -> Path:
     """``torch.save`` to ``path``, atomically: the old file stays until the new one is whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
-    return path
+    with atomic_write(path) as file:
+        torch.save(content, file)
+    return Path(path)
 
 
 def save_pruned(

@@ -5,22 +5,22 @@ After Wolfe et al. (2024), in our own setting; chapter *The MNIST experiment*.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from tqdm.auto import tqdm
 
-from gfs_tutorial import checks, results
-from gfs_tutorial.data import Digits, load_mnist
+from gfs_tutorial.data import Digits
+from gfs_tutorial.experiments import sweep
+from gfs_tutorial.experiments.mnist_data import digits
+from gfs_tutorial.experiments.pruning import accuracy, select
+from gfs_tutorial.experiments.store import Cell
 from gfs_tutorial.networks import TwoLayerNet
-from gfs_tutorial.selection import greedy_forward_selection
-from gfs_tutorial.training import train_sgd
+from gfs_tutorial.training import TrainingHistory, train_sgd
 
-__all__ = ["PRESETS", "MnistSettings", "accuracy", "first_reached", "run"]
+__all__ = ["PRESETS", "STUDY", "MnistSettings", "accuracy", "cost", "preset", "prune_along", "run", "train"]
 
 
 @dataclass(frozen=True)
@@ -28,138 +28,160 @@ class MnistSettings:
     """All that the result depends on.
 
     Attributes:
-        train_sizes: m, images trained on.
-        checkpoints: t, iterations after which the network is pruned.
-        width: N, neurons of the dense network.
-        size: k, picks of the selection.
-        seeds: One run each: weights, batches and subset of the images.
-        activation: Of the hidden layer.
-        batch_size: Images a batch.
-        lr: Mean-field learning rates of the two layers.
-        source: As in :func:`gfs_tutorial.load_mnist`.
+        train_sizes: m: how many images to train on.
+        checkpoints: t: after how many SGD iterations to prune.
+        widths: N: how many neurons the dense network has.
+        sizes: k: how many neurons the selection picks. The largest is run, the others are its beginnings.
+        seeds: One run each: random weights, batches and choice of the images.
+        labels: "binary" tells the digits below five from the others; "one-hot" has an output for each digit.
+        loss: To train and to select with: "squared", or "logistic" (a sigmoid output and cross-entropy).
+        activation: Of the hidden layer: tanh, sigmoid, softplus or relu.
+        batch_size: Images in a mini-batch.
+        lr: Mean-field learning rates of the weights into the neurons and out of them.
+        max_activations: Leave out runs whose N times m exceeds this: they need four bytes of memory for each.
+        source: "embedded" for the 5,000 images that come with the book, "auto" for all of MNIST.
+        device: Where to compute; "auto" takes the GPU if there is one.
     """
 
     train_sizes: tuple[int, ...]
     checkpoints: tuple[int, ...]
-    width: int
-    size: int
+    widths: tuple[int, ...]
+    sizes: tuple[int, ...]
     seeds: tuple[int, ...]
-    activation: str = "tanh"
+    labels: Literal["binary", "one-hot"] = "binary"
+    loss: Literal["squared", "logistic"] = "squared"
+    activation: Literal["tanh", "sigmoid", "softplus", "relu"] = "tanh"
     batch_size: int = 100
     lr: tuple[float, float] = (0.01, 1.0)
-    source: str = "auto"
+    max_activations: int = 1_500_000_000
+    source: Literal["auto", "embedded"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+LAPTOP = MnistSettings(
+    train_sizes=(1000, 2000, 4000, 8000, 15_000, 60_000),
+    checkpoints=(0, 10, 20, 40, 60, 90, 130, 190, 280, 410, 600, 1000, 2000, 4000, 8000),
+    widths=(1000,),
+    sizes=(25, 50, 100, 200),
+    seeds=(0, 1, 2),
+    device="cpu",
+)
+PAPER = replace(
+    LAPTOP,
+    train_sizes=(1000, 2000, 4000, 6000, 8000, 10_000, 12_000, 15_000, 30_000, 60_000),
+    checkpoints=(*LAPTOP.checkpoints[:-4], *range(1000, 8001, 1000), 16_000, 32_000),
+    widths=(1000, 5000, 10_000, 20_000),
+    sizes=(25, 50, 100, 200, 400, 800),
+    seeds=(0, 1, 2, 3, 4),
+    device="cuda",
+)
+LOGISTIC = {"loss": "logistic", "lr": (0.02, 4.0)}
 PRESETS = {
     "quick": MnistSettings(
         train_sizes=(250, 500, 1000, 2000, 4000),
         checkpoints=(0, 10, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480, 640),
-        width=1000,
-        size=200,
+        widths=(1000,),
+        sizes=(200,),
         seeds=(0, 1, 2),
         source="embedded",
-    )
+        device="cpu",
+    ),
+    "laptop": LAPTOP,
+    "laptop-wide": replace(LAPTOP, widths=(5000,), train_sizes=(1000, 4000, 15_000), seeds=(0, 1)),
+    "laptop-digits": replace(LAPTOP, labels="one-hot", train_sizes=(1000, 4000, 15_000)),
+    "laptop-logistic": replace(
+        LAPTOP, **LOGISTIC, train_sizes=(1000, 4000), checkpoints=LAPTOP.checkpoints[::2], seeds=(0, 1)
+    ),
+    "paper": PAPER,
+    "paper-digits": replace(PAPER, labels="one-hot"),
+    "paper-logistic": replace(PAPER, **LOGISTIC, max_activations=75_000_000),
 }
 
 
-def run(settings: MnistSettings, *, preset: str = "custom", progress: bool = True) -> dict[str, Any]:
-    """Train, prune at every checkpoint and evaluate, for every seed and number of images.
+def _cells(settings: MnistSettings) -> list[Cell]:
+    """One cell a seed, N and m; the first seed is complete before the second begins."""
+    return [
+        {"N": N, "m": m, "seed": seed}
+        for seed in settings.seeds
+        for N in settings.widths
+        for m in settings.train_sizes
+        if N * m <= settings.max_activations
+    ]
+
+
+def cost(settings: MnistSettings, cell: Cell) -> float:
+    """What a cell costs beside others: neurons times the rows that pass through them."""
+    training = 3 * settings.batch_size * max(settings.checkpoints)
+    picks = max(settings.sizes) * (0.02 if settings.loss == "squared" else 1.0)
+    return cell["N"] * (training + len(settings.checkpoints) * (10_000 + cell["m"] * (2 + picks)))
+
+
+def train(settings: Any, cell: Cell, X: torch.Tensor, y: torch.Tensor) -> TrainingHistory:
+    """Train the network of a cell, with the states at the checkpoints.
 
     Args:
-        settings: What to run; :data:`PRESETS` has some.
-        preset: Their name, for the record.
-        progress: Whether to show a progress bar.
-
-    Returns:
-        The provenance (command, settings, versions, hardware, data, seconds) and ``rows``, one dictionary
-        for each seed, m and t: losses on the training images and accuracies, of the dense network and of
-        the subnetwork, with the subnetwork's certificate.
+        settings: Has ``activation``, ``checkpoints``, ``batch_size``, ``lr`` and ``loss``.
+        cell: Has ``N`` and ``seed``.
+        X: (m, d).
+        y: (m, C).
     """
-    start = time.perf_counter()
-    runs = [(seed, m) for seed in settings.seeds for m in settings.train_sizes]
-    rows: list[dict[str, float]] = []
-    for seed, m in tqdm(runs, desc="MNIST", unit="run", disable=not progress):
-        data = load_mnist(train_size=m, seed=seed, source=settings.source, verbose=False)
-        rows.extend(_prune_along(settings, data, seed))
-    record = results.provenance(
-        f"python -m gfs_tutorial mnist --preset {preset}",
-        settings,
-        preset=preset,
-        data=data.source,
-        seconds=round(time.perf_counter() - start, 3),
-    )
-    return {**record, "rows": rows}
-
-
-def _prune_along(settings: MnistSettings, data: Digits, seed: int) -> Iterator[dict[str, float]]:
-    """Train one network and prune it at every checkpoint."""
-    generator = torch.Generator().manual_seed(seed)
-    net = TwoLayerNet(784, settings.width, 1, settings.activation, generator=generator)
-    history = train_sgd(
-        net,
-        data.X_train,
-        data.y_train,
+    generator = torch.Generator().manual_seed(cell["seed"])
+    net = TwoLayerNet(X.shape[1], cell["N"], y.shape[1], settings.activation, generator=generator)
+    return train_sgd(
+        net.to(X.device),
+        X,
+        y,
         iterations=max(settings.checkpoints),
         batch_size=settings.batch_size,
         lr=settings.lr,
+        loss=settings.loss,
         checkpoints=settings.checkpoints,
         generator=generator,
         progress=False,
     )
+
+
+def _run_cell(settings: MnistSettings, cell: Cell, device: torch.device) -> Iterator[dict[str, Any]]:
+    data = digits(settings.labels, cell["m"], cell["seed"], settings.source, device)
+    return prune_along(settings, cell, data)
+
+
+def prune_along(settings: MnistSettings, cell: Cell, data: Digits) -> Iterator[dict[str, Any]]:
+    """Train the network of a cell and prune it at every checkpoint: a row for each t and k."""
+    train_set, test_set = (data.X_train, data.y_train), (data.X_test, data.y_test)
+    history = train(settings, cell, *train_set)
     for t in settings.checkpoints:
         dense = history.at(t)
-        path = greedy_forward_selection(dense, data.X_train, data.y_train, settings.size)
-        subnetwork = path.subnetwork(settings.size)
-        yield {
-            "seed": seed,
-            "m": len(data.X_train),
-            "t": t,
-            "distinct": subnetwork.width,
+        path = select(dense, *train_set, max(settings.sizes), settings.loss)
+        of_dense = {
             "dense_loss": path.dense_loss,
-            "subnetwork_loss": float(path.losses[-1]),
-            "bound": path.bound(settings.size),
-            "dense_train_accuracy": accuracy(dense, data.X_train, data.y_train),
-            "subnetwork_train_accuracy": accuracy(subnetwork, data.X_train, data.y_train),
-            "dense_test_accuracy": accuracy(dense, data.X_test, data.y_test),
-            "subnetwork_test_accuracy": accuracy(subnetwork, data.X_test, data.y_test),
+            "dense_train_accuracy": accuracy(dense, *train_set),
+            "dense_test_accuracy": accuracy(dense, *test_set),
+            "variance": path.variance,
         }
+        for k in settings.sizes:
+            subnetwork = path.subnetwork(k)
+            yield {
+                "t": t,
+                "k": k,
+                **of_dense,
+                "distinct": subnetwork.width,
+                "subnetwork_loss": float(path.losses[k - 1]),
+                "bound": path.bound(k),
+                "subnetwork_train_accuracy": accuracy(subnetwork, *train_set),
+                "subnetwork_test_accuracy": accuracy(subnetwork, *test_set),
+            }
 
 
-@torch.no_grad()
-def accuracy(net: TwoLayerNet, X: Tensor, y: Tensor) -> float:
-    """Share of rows whose sign (one output) or largest output (several) is that of the label.
+SUMMARY = "How good a pruned network is after so much pre-training on so many images, for several widths."
+STUDY = sweep.Study("mnist", SUMMARY, PRESETS, _cells, _run_cell, cost)
+preset = STUDY.preset
 
-    Args:
-        net: The network.
-        X: (m, d).
-        y: (m, 1) of -1 and +1, or (m, C) one-hot.
+
+def run(settings: MnistSettings, *, preset: str = "custom", folder: str | Path | None = None, **how: Any):
+    """:func:`gfs_tutorial.experiments.sweep.run` of this study.
+
+    ``rows`` has one dictionary for each seed, N, m, t and k: losses on the training images and accuracies,
+    of the dense network and of the subnetwork, with the subnetwork's certificate.
     """
-    outputs = net(X)  # (m, C)
-    if outputs.shape != y.shape:
-        raise ValueError(f"y must be {tuple(outputs.shape)}, got {tuple(y.shape)}")
-    right = (outputs > 0) == (y > 0) if y.shape[1] == 1 else outputs.argmax(1) == y.argmax(1)
-    return float(right.double().mean())
-
-
-def first_reached(rows: Iterable[dict[str, float]], key: str, level: float) -> int | None:
-    """The first iteration t at which ``key`` is at most ``level`` (at least, for accuracies).
-
-    Args:
-        rows: Rows of one m and one seed.
-        key: Which entry to watch.
-        level: The value to reach.
-
-    Returns:
-        t, or ``None`` if it is never reached.
-    """
-    rows = sorted(rows, key=lambda row: row["t"])
-    if not rows or key not in rows[0]:
-        raise ValueError(f"key must be an entry of the rows, got {key!r}; rows: {len(rows)}")
-    sign = -1 if key.endswith("accuracy") else 1
-    reached = (int(row["t"]) for row in rows if sign * row[key] <= sign * level)
-    return next(reached, None)
-
-
-def preset(name: str) -> MnistSettings:
-    """The settings of that name; ``ValueError`` lists those that there are."""
-    return PRESETS[checks.one_of("preset", name, tuple(PRESETS))]
+    return sweep.run(STUDY, settings, preset=preset, folder=folder, **how)

@@ -6,7 +6,15 @@ from gfs_tutorial.plots.digits import show_digits
 from gfs_tutorial.plots.heatmap import heatmap
 from gfs_tutorial.plots.hull import hull_walk
 from gfs_tutorial.plots.reads import useful_columns
-from gfs_tutorial.plots.study import against_iterations, against_size, study_heatmap, thresholds
+from gfs_tutorial.plots.stamp import origin, stamp
+from gfs_tutorial.plots.study import (
+    against_iterations,
+    against_size,
+    dense_and_sizes,
+    groups,
+    study_heatmap,
+    thresholds,
+)
 from gfs_tutorial.plots.style import COLORS, line_styles, use_style
 from gfs_tutorial.plots.walk import interactive_hull_walk
 
@@ -15,15 +23,19 @@ __all__ = [
     "against_iterations",
     "against_size",
     "channels_kept",
+    "dense_and_sizes",
     "draw_unit",
     "error_curves",
+    "groups",
     "heatmap",
     "hull_walk",
     "interactive_hull_walk",
     "league",
     "line_styles",
     "loss_against_size",
+    "origin",
     "show_digits",
+    "stamp",
     "study_heatmap",
     "thresholds",
     "training_curve",

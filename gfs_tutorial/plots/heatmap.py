@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
+from gfs_tutorial.plots.style import short
+
 __all__ = ["heatmap"]
 
 
@@ -42,8 +44,8 @@ def heatmap(
         shade = "black" if float(norm(value)) > 0.55 else "white"
         ax.text(column, row, fmt.format(value), ha="center", va="center", color=shade, fontsize=9)
     ax.set(xticks=range(grid.shape[1]), yticks=range(grid.shape[0]), xlabel=xlabel, ylabel=ylabel)
-    ax.set_xticklabels([f"{name:,}" for name in columns])
-    ax.set_yticklabels([f"{name:,}" for name in rows])
+    ax.set_xticklabels([short(name) for name in columns])
+    ax.set_yticklabels([short(name) for name in rows])
     ax.grid(False)
     ax.figure.colorbar(image, ax=ax, label=label)
     return ax

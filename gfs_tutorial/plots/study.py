@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 
-from gfs_tutorial.experiments.mnist import first_reached
+from gfs_tutorial.experiments import thresholds as find
 from gfs_tutorial.plots.heatmap import heatmap
-from gfs_tutorial.plots.style import line_styles
+from gfs_tutorial.plots.style import line_styles, short
 
-__all__ = ["against_iterations", "against_size", "mean_and_range", "study_heatmap", "thresholds"]
+__all__ = [
+    "against_iterations",
+    "against_size",
+    "dense_and_sizes",
+    "groups",
+    "mean_and_range",
+    "study_heatmap",
+    "thresholds",
+]
 
 Row = dict[str, float]
+AXES = {
+    "t": "pre-training iterations $t$",
+    "m": "training images $m$",
+    "N": "neurons of the dense network $N$",
+    "k": "picks $k$",
+}
 
 
 def mean_and_range(rows: Sequence[Row], key: str, over: str) -> tuple[list, list, list, list]:
@@ -51,9 +67,24 @@ def against_iterations(
     ax.set_xscale("symlog", linthresh=10)
     if not key.endswith("accuracy"):
         ax.set_yscale("log")
-    ax.set(xlabel="pre-training iterations $t$", ylabel=_labelled(key))
+    ax.set(xlabel=AXES["t"], ylabel=_labelled(key))
     ax.legend()
     return ax
+
+
+def dense_and_sizes(rows: Sequence[Row], key: str, *, sizes: Sequence[int], ax: Axes | None = None) -> Axes:
+    """The dense network and its subnetworks of several k against pre-training iterations.
+
+    Args:
+        rows: Rows of one N and one m.
+        key: ``"loss"``, ``"train_accuracy"`` or ``"test_accuracy"``.
+        sizes: Which k.
+        ax: Axes to draw on; ``None`` makes a figure.
+    """
+    shown, smallest = f"subnetwork_{key}", sizes[0]
+    dense = [{**row, "k": 0, shown: row[f"dense_{key}"]} for row in rows if row["k"] == smallest]
+    lines = {0: "dense network", **{k: f"$k = {k:,}$" for k in sizes}}
+    return groups([*dense, *rows], shown, over="t", group="k", lines=lines, ax=ax)
 
 
 def against_size(rows: Sequence[Row], key: str, *, times: Sequence[int], ax: Axes | None = None) -> Axes:
@@ -65,16 +96,42 @@ def against_size(rows: Sequence[Row], key: str, *, times: Sequence[int], ax: Axe
         times: Which iterations.
         ax: Axes to draw on; ``None`` makes a figure.
     """
+    return groups(rows, key, over="m", lines={t: f"$t = {t:,}$" for t in times}, group="t", ax=ax)
+
+
+def groups(
+    rows: Sequence[Row],
+    key: str,
+    *,
+    over: str,
+    group: str,
+    lines: dict[Any, str],
+    ax: Axes | None = None,
+) -> Axes:
+    """One entry against another, one line for each of some values of a third.
+
+    Args:
+        rows: Rows of an experiment.
+        key: Which entry, upwards.
+        over: Which entry to draw it against: ``"t"``, ``"m"``, ``"N"`` or ``"k"``.
+        group: Which entry tells the lines apart.
+        lines: Values of ``group`` to the names of their lines.
+        ax: Axes to draw on; ``None`` makes a figure.
+    """
     ax = ax or plt.subplots()[1]
-    for t, style in zip(times, line_styles()):
-        _band(ax, [row for row in rows if row["t"] == t], key, "m", style, f"$t = {t:,}$")
-    ax.set_xscale("log")
+    for (value, name), style in zip(lines.items(), line_styles()):
+        _band(ax, [row for row in rows if row[group] == value], key, over, style, name)
     if not key.endswith("accuracy"):
         ax.set_yscale("log")
-    places = sorted({row["m"] for row in rows})
-    ax.set_xticks(places, [f"{m:,}" for m in places])
-    ax.minorticks_off()
-    ax.set(xlabel="training images $m$", ylabel=_labelled(key))
+    if over == "t":
+        ax.set_xscale("symlog", linthresh=10)
+        ax.set_xlim(-1, None)
+    else:
+        ax.set_xscale("log")
+        places = sorted({row[over] for row in rows})
+        ax.set_xticks(places, [short(place) for place in places])
+        ax.minorticks_off()
+    ax.set(xlabel=AXES[over], ylabel=_labelled(key))
     ax.legend()
     return ax
 
@@ -99,36 +156,57 @@ def study_heatmap(
     times = sorted({row["t"] for row in rows})
     tables = [mean_and_range([row for row in rows if row["t"] == t], key, "m") for t in times]
     ax = ax or plt.subplots(figsize=(6.4, 5.2))[1]
-    names = {"xlabel": "training images $m$", "ylabel": "pre-training iterations $t$", "label": label}
+    names = {"xlabel": AXES["m"], "ylabel": AXES["t"], "label": label}
     return heatmap([table[1] for table in tables], times, tables[0][0], log=log, fmt=fmt, ax=ax, **names)
 
 
-def thresholds(rows: Sequence[Row], key: str, *, levels: Sequence[float], ax: Axes | None = None) -> Axes:
+def thresholds(
+    rows: Sequence[Row],
+    key: str,
+    *,
+    levels: Sequence[float],
+    laws: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
     """First iterations at which an entry reaches each level, against m: markers are seeds, lines their means.
 
     A mean is drawn only where every seed reaches the level.
 
     Args:
-        rows: Rows of the experiment.
+        rows: Rows of one N and one k.
         key: Which entry.
         levels: The levels, one line each.
+        laws: Draw the fitted power (whole line) and logarithm (dashed) in place of the means.
         ax: Axes to draw on; ``None`` makes a figure.
     """
     ax = ax or plt.subplots()[1]
-    sizes, seeds = sorted({row["m"] for row in rows}), sorted({row["seed"] for row in rows})
+    sizes = sorted({row["m"] for row in rows})
     for level, style in zip(levels, line_styles()):
-        marker = style.pop("marker")
-        means = []
-        for m in sizes:
-            runs = [[row for row in rows if row["m"] == m and row["seed"] == seed] for seed in seeds]
-            first = [first_reached(run, key, level) for run in runs]
-            reached = [t for t in first if t is not None]
-            ax.plot([m] * len(reached), reached, marker=marker, color=style["color"], linestyle="", alpha=0.6)
-            means.append(sum(reached) / len(reached) if len(reached) == len(seeds) else float("nan"))
-        ax.plot(sizes, means, label=f"level {level:g}", **style)
+        marker, name = style.pop("marker"), f"level {level:g}"
+        found = find.thresholds(rows, key, level)
+        reached = [run for run in found if run.t is not None]
+        dots = {"marker": marker, "color": style["color"], "linestyle": "", "alpha": 0.6}
+        ax.plot([run.m for run in reached], [run.t for run in reached], **dots, label=name if laws else None)
+        if laws:
+            _draw_laws(ax, [run.m for run in reached], [run.t for run in reached], style["color"])
+            continue
+        runs = [[run.t for run in found if run.m == m] for m in sizes]
+        means = [float("nan") if None in times else sum(times) / len(times) for times in runs]
+        ax.plot(sizes, means, label=name, **style)
     ax.set_xscale("log")
-    ax.set_xticks(sizes, [f"{m:,}" for m in sizes])
+    ax.set_xticks(sizes, [short(m) for m in sizes])
     ax.minorticks_off()
-    ax.set(xlabel="training images $m$", ylabel="first iteration $t^*$", ylim=(0, None))
+    ax.set(xlabel=AXES["m"], ylabel="first iteration $t^*$")
+    if laws:
+        ax.set_yscale("log")
+    else:
+        ax.set_ylim(0, None)
     ax.legend()
     return ax
+
+
+def _draw_laws(ax: Axes, sizes: Sequence[float], times: Sequence[float], color: str) -> None:
+    """The fitted power and logarithm over the range of ``sizes``."""
+    laws, places = find.fit_laws(sizes, times), np.geomspace(min(sizes), max(sizes), 100)
+    ax.plot(places, laws["power"](places), color=color)
+    ax.plot(places, laws["logarithm"](places), color=color, linestyle="--")

@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 
-__all__ = ["COLORS", "line_styles", "use_style"]
+__all__ = ["COLORS", "line_styles", "short", "use_style"]
 
 # From the palette of Okabe and Ito (2008), which colour-blind readers can tell apart, darkest first.
 COLORS = {
@@ -25,6 +25,11 @@ def line_styles() -> Iterator[dict[str, Any]]:
     while True:
         for color, dash, marker in zip(COLORS.values(), dashes, markers):
             yield {"color": color, "linestyle": dash, "marker": marker}
+
+
+def short(number: float) -> str:
+    """A number for a crowded axis: 8,000 as it is, 15,000 as 15k."""
+    return f"{number // 1000:,}k" if number >= 10_000 and number % 1000 == 0 else f"{number:,}"
 
 
 def use_style() -> None:

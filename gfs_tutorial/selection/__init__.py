@@ -1,6 +1,13 @@
 """Greedy forward selection (GFS): which k neurons stand in for all N."""
 
 from gfs_tutorial.selection.greedy import greedy_forward_selection, select_neurons
+from gfs_tutorial.selection.logistic import LogisticPath, select_neurons_logistic
 from gfs_tutorial.selection.path import SelectionPath
 
-__all__ = ["SelectionPath", "greedy_forward_selection", "select_neurons"]
+__all__ = [
+    "LogisticPath",
+    "SelectionPath",
+    "greedy_forward_selection",
+    "select_neurons",
+    "select_neurons_logistic",
+]

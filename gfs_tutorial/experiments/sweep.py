@@ -1,0 +1,155 @@
+"""The runner of the studies: goes through the cells of a sweep and can be killed and started again.
+
+A *cell* is one training run with all its prunings. It depends on the settings and on nothing that other
+cells have done, so an interrupted sweep ends with the same numbers, to the bit, as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from gfs_tutorial import checks, results
+from gfs_tutorial.experiments import mnist_data
+from gfs_tutorial.experiments.progress import Progress
+from gfs_tutorial.experiments.store import Cell, RunFolder
+
+__all__ = ["Study", "UnfinishedError", "run"]
+
+S = TypeVar("S")
+Row = dict[str, Any]
+
+
+class UnfinishedError(RuntimeError):
+    """The time was up before all cells were finished; those that were are kept."""
+
+
+@dataclass(frozen=True)
+class Study(Generic[S]):
+    """One experiment of the book.
+
+    Attributes:
+        name: On the command line and in file names.
+        summary: What it asks, in one sentence.
+        presets: Settings by name. Every class of settings has ``train_sizes``, ``source`` and ``device``.
+        cells: The cells of a sweep, in the order in which they are run.
+        run_cell: Computes the rows of one cell on a device.
+        cost: What a cell costs beside the others, for the estimate of the time left.
+    """
+
+    name: str
+    summary: str
+    presets: dict[str, S]
+    cells: Callable[[S], list[Cell]]
+    run_cell: Callable[[S, Cell, torch.device], list[Row]]
+    cost: Callable[[S, Cell], float]
+
+    def preset(self, name: str) -> S:
+        """The settings of that name; ``ValueError`` lists those that there are."""
+        return self.presets[checks.one_of("preset", name, tuple(self.presets))]
+
+
+def run(
+    study: Study[S],
+    settings: S,
+    *,
+    preset: str = "custom",
+    command: str | None = None,
+    folder: str | Path | None = None,
+    minutes: float | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Run every cell that is not yet finished, and put the rows of all together.
+
+    Args:
+        study: Which experiment.
+        settings: What to run; ``study.presets`` has some.
+        preset: Their name, for the record.
+        command: The command line, for the record.
+        folder: Where finished cells are kept; ``None`` keeps nothing.
+        minutes: Start no further cell after so long; ``None`` runs to the end.
+        progress: Whether to report each cell and the time left.
+
+    Returns:
+        The provenance (command, settings, versions, hardware, data, seconds), ``cells`` with that of each
+        cell, and ``rows``.
+
+    Raises:
+        ValueError: a setting does not fit.
+        MissingError: there is no such GPU, or there are too few images.
+        SettingsMismatchError: ``folder`` holds results of other settings.
+        FolderInUseError: another process is at work in ``folder``.
+        UnfinishedError: ``minutes`` were up first.
+    """
+    device = mnist_data.device(settings.device)
+    header = {
+        "study": study.name,
+        "settings": asdict(settings),
+        "data": mnist_data.describe(settings.source, max(settings.train_sizes)),
+        "device": str(device),
+    }
+    facts = {"preset": preset, "data": header["data"], "device": header["device"]}
+    record = results.provenance(command or _command(study, preset), settings, **facts)
+    with RunFolder(folder, header) if folder is not None else contextlib.nullcontext() as store:
+        done = _run_cells(study, settings, device, record, store, minutes, progress)
+    seconds = round(sum(cell["seconds"] for cell in done), 3)
+    return {
+        **record,
+        "seconds": seconds,
+        "cells": [_own_record(cell, record) for cell in done],
+        "rows": [row for cell in done for row in cell["rows"]],
+    }
+
+
+def _own_record(cell: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """What tells the record of a cell from that of the whole."""
+    own = {key: cell[key] for key in record if key not in ("settings", "date") and cell[key] != record[key]}
+    return {**cell["cell"], "seconds": cell["seconds"], "date": cell["date"], **own}
+
+
+def _command(study: Study[S], preset: str) -> str:
+    return f"python -m gfs_tutorial {study.name} --preset {preset}"
+
+
+def _run_cells(
+    study: Study[S],
+    settings: S,
+    device: torch.device,
+    record: dict[str, Any],
+    store: RunFolder | None,
+    minutes: float | None,
+    progress: bool,
+) -> list[dict[str, Any]]:
+    """The records of all cells, in their order."""
+    cells = study.cells(settings)
+    kept = [store.load(cell) if store is not None else None for cell in cells]
+    todo = [i for i, result in enumerate(kept) if result is None]
+    costs = {i: study.cost(settings, cells[i]) for i in todo}
+    report = Progress(
+        study.name, len(cells), done=len(cells) - len(todo), left=sum(costs.values()), show=progress
+    )
+    start = time.perf_counter()
+    with contextlib.closing(report):
+        for position, i in enumerate(todo):
+            if minutes is not None and time.perf_counter() - start > 60 * minutes:
+                raise UnfinishedError(f"{len(todo) - position} of {len(cells)} cells are left")
+            kept[i] = _run_cell(study, settings, cells[i], device, record)
+            if store is not None:
+                store.save(cells[i], kept[i])
+            report.finished(cells[i], costs[i], kept[i]["seconds"])
+    return kept
+
+
+def _run_cell(
+    study: Study[S], settings: S, cell: Cell, device: torch.device, record: dict[str, Any]
+) -> dict[str, Any]:
+    begin, date = time.perf_counter(), results.now()
+    rows = [{**cell, **row} for row in study.run_cell(settings, cell, device)]
+    seconds = round(time.perf_counter() - begin, 3)
+    return {**record, "date": date, "cell": cell, "seconds": seconds, "rows": rows}
