@@ -125,6 +125,8 @@ def train_sgd(
     optimizer = _mean_field_sgd(net, lr)
     history = TrainingHistory(net, torch.zeros(iterations, dtype=torch.float64, device=X.device))
     if monitor is not None:
+        if not hasattr(monitor, "update"):
+            raise TypeError(f"monitor must be a PretrainingMonitor or None, got {type(monitor).__name__}")
         monitor.start(net, batch_size=batch_size)
     ceiling = DIVERGED * max(float(y.square().sum() / (2 * len(y))), torch.finfo(y.dtype).tiny)
 

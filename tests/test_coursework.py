@@ -3,6 +3,7 @@
 import inspect
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -430,7 +431,7 @@ def test_every_mistake_of_the_catalogue_is_caught_and_named_as_itself(check):
     exercise = EXERCISES[check]
     assert len(exercise.mistakes) >= 5
     for name, mistaken in exercise.mistakes.items():
-        for seed in range(4):
+        for seed in range(3):
             feedback = check(by_position(exercise, mistaken), seed=seed, arrays="numpy")
             assert feedback.mistakes == (name,), (name, seed)
             assert name in feedback.message
@@ -461,7 +462,7 @@ def test_instances_are_random_many_and_the_smallest_come_first(check):
     assert repr(first) == repr(again) != repr(other)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 @EVERY
 def test_an_answer_that_is_wrong_once_never_passes(check, data):
@@ -557,7 +558,7 @@ def test_even_an_exit_is_caught_and_an_interrupt_is_not():
     [
         (float("nan"), r"1 number\(s\) that are NaN or infinite"),
         (math.inf, r"1 number\(s\) that are NaN or infinite"),
-        ("0.5", "not an array of numbers: str|wrong"),
+        ("0.5", "not an array of numbers: str"),
         ("half", "not an array of numbers: str"),
         ({}, "not an array of numbers: dict"),
         ([1.0, [2.0]], "not an array of numbers: list"),
@@ -574,6 +575,11 @@ def test_answers_that_are_no_answers(answer, message):
 
 def test_fractions_are_no_indices():
     assert "not whole" in check_greedy_selection(lambda h, b, y, size: [0.5] * size).message
+
+
+def test_what_has_no_order_may_come_as_a_set():
+    assert check_backward_elimination(lambda *v: set(backward(*v))).passed
+    assert check_backward_elimination(lambda *v: torch.tensor(backward(*v)).flip(0)).passed
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
@@ -622,6 +628,14 @@ def test_every_public_check_is_tested_here():
     assert {check.__name__ for check in EXERCISES} == {
         n for n in coursework.__all__ if n.startswith("check_")
     }
+
+
+def test_the_page_for_teachers_lists_every_check_and_shows_a_message_as_it_is():
+    page = (Path(__file__).parents[1] / "book" / "for-teachers.md").read_text(encoding="utf-8")
+    assert f"```text\n{check_loss(lambda p, t: ((p - t) ** 2).sum() / len(t))}\n```" in page
+    for check, exercise in EXERCISES.items():
+        names = ", ".join(instances_of(exercise)[0])
+        assert f"| `{check.__name__}` | `({names})`" in page
 
 
 # The oracles agree with the package

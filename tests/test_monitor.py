@@ -85,6 +85,13 @@ def test_watching_leaves_the_training_as_it_was():
     assert all(torch.equal(a, b) for a, b in zip(alone.net.parameters(), watched.net.parameters()))
 
 
+def test_it_watches_on_every_device(device):
+    net, X, y = (thing.to(device) for thing in problem())
+    monitor = PretrainingMonitor(X, y, SIZE, checkpoints=[0, 5])
+    train_sgd(net, X, y, iterations=5, batch_size=8, lr=0.1, monitor=monitor, progress=False)
+    assert [seen.iteration for seen in monitor.history] == [0, 5]
+
+
 def test_targets_may_be_a_vector():
     net, X, y = problem()
     column, vector = watch([0]), PretrainingMonitor(X, y[:, 0], SIZE, checkpoints=[0])
@@ -322,6 +329,11 @@ def test_a_batch_that_does_not_fit_the_net_is_refused_before_training():
         watch().start(net, batch_size=5)
     with pytest.raises(ValueError, match=r"y has 1 column.* 2 output"):
         watch().start(TwoLayerNet(3, 5, 2).double(), batch_size=5)
+
+
+def test_what_is_no_monitor_is_refused():
+    with pytest.raises(TypeError, match="monitor must be a PretrainingMonitor or None, got int"):
+        train(5)
 
 
 def test_a_monitor_is_for_one_training():

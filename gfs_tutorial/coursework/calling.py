@@ -79,7 +79,8 @@ def _comparable(answer: Any, exercise: Exercise, instance: Instance) -> tuple[np
             got = f"{len(answer)} things" if isinstance(answer, (tuple, list)) else type(answer).__name__
             raise Trouble(f"it should return {len(right)} arrays ({', '.join(names)}), not {got}")
     else:
-        answer = (answer,)
+        in_a_set = exercise.any_order and isinstance(answer, (set, frozenset))
+        answer = (list(answer) if in_a_set else answer,)
     return tuple(
         _array(value, expected, name, exercise) for value, expected, name in zip(answer, right, names)
     )
@@ -109,6 +110,8 @@ def _numbers(value: Any, subject: str) -> np.ndarray:
     try:
         if isinstance(value, torch.Tensor):
             return value.detach().cpu().double().numpy()
+        if isinstance(value, str):  # NumPy would read numbers in it
+            raise TypeError
         if isinstance(value, (list, tuple)):
             value = [v.detach().cpu().numpy() if isinstance(v, torch.Tensor) else v for v in value]
         return np.asarray(value, dtype=np.float64)

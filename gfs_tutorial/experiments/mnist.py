@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from gfs_tutorial import checks, results
-from gfs_tutorial.accuracy import accuracy
 from gfs_tutorial.data import Digits, load_mnist
 from gfs_tutorial.networks import TwoLayerNet
 from gfs_tutorial.selection import greedy_forward_selection
@@ -123,6 +123,22 @@ def _prune_along(settings: MnistSettings, data: Digits, seed: int) -> Iterator[d
             "dense_test_accuracy": accuracy(dense, data.X_test, data.y_test),
             "subnetwork_test_accuracy": accuracy(subnetwork, data.X_test, data.y_test),
         }
+
+
+@torch.no_grad()
+def accuracy(net: TwoLayerNet, X: Tensor, y: Tensor) -> float:
+    """Share of rows whose sign (one output) or largest output (several) is that of the label.
+
+    Args:
+        net: The network.
+        X: (m, d).
+        y: (m, 1) of -1 and +1, or (m, C) one-hot.
+    """
+    outputs = net(X)  # (m, C)
+    if outputs.shape != y.shape:
+        raise ValueError(f"y must be {tuple(outputs.shape)}, got {tuple(y.shape)}")
+    right = (outputs > 0) == (y > 0) if y.shape[1] == 1 else outputs.argmax(1) == y.argmax(1)
+    return float(right.double().mean())
 
 
 def first_reached(rows: Iterable[dict[str, float]], key: str, level: float) -> int | None:

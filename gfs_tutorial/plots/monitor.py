@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from gfs_tutorial import checks
 from gfs_tutorial.monitor import PretrainingMonitor
@@ -48,7 +49,7 @@ def pretraining_monitor(monitor: PretrainingMonitor, *, what: str = "loss", ax: 
         )
     ax.set_xscale("symlog", linthresh=10)
     ax.set_xticks(times, [f"{t:,}" for t in times], rotation=45 if len(times) > 8 else 0)
-    ax.minorticks_off()
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.set(xlabel="pre-training iterations $t$", ylabel=r"loss $\ell$" if what == "loss" else "accuracy")
     ax.legend()
     return ax
