@@ -109,8 +109,8 @@ def _diagnose(exercise: Exercise, trials: Sequence[Trial]) -> tuple[tuple[str, .
 def _known_mistake(exercise: Exercise, trials: Sequence[Trial]) -> str | None:
     """The first mistake of the catalogue that gives the student's answer wherever there is one."""
     answered = [trial for trial in trials if trial.answer is not None]
-    if all(trial.is_right for trial in answered):
-        return None
+    if all(trial.is_right for trial in answered) or 2 * len(answered) < len(trials):
+        return None  # nothing wrong, or too little to tell
     for name, mistaken in exercise.mistakes.items():
         if all(_gives(exercise, mistaken, trial) for trial in answered):
             return name
