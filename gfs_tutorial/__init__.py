@@ -5,6 +5,7 @@ The names that others rely on stand here; the rest is one import deeper: :mod:`g
 """
 
 from gfs_tutorial.data import load_mnist
+from gfs_tutorial.monitor import PretrainingMonitor
 from gfs_tutorial.networks import TwoLayerNet
 from gfs_tutorial.selection import SelectionPath, greedy_forward_selection, select_neurons
 from gfs_tutorial.training import TrainingDivergedError, TrainingHistory, train_sgd
@@ -12,6 +13,7 @@ from gfs_tutorial.training import TrainingDivergedError, TrainingHistory, train_
 __version__ = "0.1.0"
 
 __all__ = [
+    "PretrainingMonitor",
     "SelectionPath",
     "TrainingDivergedError",
     "TrainingHistory",

@@ -6,6 +6,7 @@ import copy
 import numbers
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from tqdm.auto import tqdm
 from gfs_tutorial import checks
 from gfs_tutorial.losses import LOSSES, check_signs, half_squared_error
 from gfs_tutorial.networks import TwoLayerNet
+
+if TYPE_CHECKING:
+    from gfs_tutorial.monitor import PretrainingMonitor
 
 __all__ = ["TrainingDivergedError", "TrainingHistory", "half_squared_error", "train_sgd"]
 
@@ -31,7 +35,8 @@ class TrainingHistory:
 
     Attributes:
         net: The trained network (the very one that was passed in).
-        losses: (iterations,) float64, loss of the mini-batch before each update.
+        losses: (iterations,) float64, loss of the mini-batch before each update; shorter if a monitor
+            stopped the training.
         states: Iteration t to the network's state dict after t updates.
     """
 
@@ -64,6 +69,7 @@ def train_sgd(
     loss: str = "squared",
     checkpoints: Sequence[int] = (),
     generator: torch.Generator | None = None,
+    monitor: PretrainingMonitor | None = None,
     progress: bool = True,
 ) -> TrainingHistory:
     r"""Train ``net`` in place by mini-batch SGD.
@@ -88,10 +94,12 @@ def train_sgd(
             the cross-entropy of a sigmoid on the outputs.
         checkpoints: Iterations after which to keep the state; 0 is the untrained network.
         generator: Source of the permutations (on the CPU); ``None`` takes torch's global one.
+        monitor: Watches the network, and may stop the training early: a
+            :class:`gfs_tutorial.PretrainingMonitor`.
         progress: Whether to show a progress bar.
 
     Returns:
-        A :class:`TrainingHistory`.
+        A :class:`TrainingHistory`; of a training that was stopped, up to there.
 
     Raises:
         TypeError, ValueError: an argument does not fit (its name is in the message).
@@ -111,16 +119,21 @@ def train_sgd(
         raise ValueError(f"batch_size is {batch_size} but X has only {len(X)} rows: lower it")
     optimizer = _mean_field_sgd(net, lr)
     history = TrainingHistory(net, torch.zeros(iterations, dtype=torch.float64, device=X.device))
+    if monitor is not None:
+        if not hasattr(monitor, "update"):
+            raise TypeError(f"monitor must be a PretrainingMonitor or None, got {type(monitor).__name__}")
+        monitor.start(net, batch_size=batch_size)
     ceiling = DIVERGED * max(float(y.square().sum() / (2 * len(y))), torch.finfo(y.dtype).tiny)
 
     batches = _batches(len(X), batch_size, generator)
     for t in tqdm(range(iterations + 1), desc="SGD", unit="it", disable=not progress, leave=False):
         if t in keep:
             history.states[t] = {name: value.detach().clone() for name, value in net.state_dict().items()}
-        if t % CHECK_EVERY == 0 or t == iterations:
+        due = monitor is not None and monitor.due(t)
+        if t % CHECK_EVERY == 0 or t == iterations or due:
             ceiling = max(ceiling, DIVERGED * float(history.losses[0]))
             _raise_if_diverged(history.losses, max(0, t - CHECK_EVERY), t, ceiling)
-        if t == iterations:
+        if (due and monitor.update(net, t)) or t == iterations:
             break
         rows = next(batches).to(X.device)  # (batch_size,)
         batch_loss = loss_of(net(X[rows]), y[rows])
@@ -128,7 +141,7 @@ def train_sgd(
         batch_loss.backward()
         optimizer.step()
         history.losses[t] = batch_loss.detach()
-    history.losses = history.losses.cpu()
+    history.losses = history.losses[:t].cpu()
     return history
 
 

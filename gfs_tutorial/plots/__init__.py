@@ -15,6 +15,7 @@ from gfs_tutorial.plots.study import (
     study_heatmap,
     thresholds,
 )
+from gfs_tutorial.plots.monitor import pretraining_monitor
 from gfs_tutorial.plots.style import COLORS, line_styles, use_style
 from gfs_tutorial.plots.walk import interactive_hull_walk
 
@@ -34,6 +35,7 @@ __all__ = [
     "line_styles",
     "loss_against_size",
     "origin",
+    "pretraining_monitor",
     "show_digits",
     "stamp",
     "study_heatmap",
