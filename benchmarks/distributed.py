@@ -36,7 +36,7 @@ from gfs_tutorial.distributed import (
 from gfs_tutorial.distributed.wire import tcp_bytes_sent
 
 SETTINGS: dict[str, Any] = {
-    "sgd_iterations": 1000,
+    "sgd_iterations": 300,
     "exact": {"neurons": 4000, "images": 4000, "size": 100, "repeats": 3},
     "two_rounds": {
         "neurons": 1000,

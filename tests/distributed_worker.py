@@ -1,4 +1,4 @@
-"""What each process of tests/test_distributed.py does: torchrun ... distributed_worker.py compare."""
+"""What each process in tests/test_distributed.py does: torchrun ... distributed_worker.py killed|stalled."""
 
 import os
 import signal
@@ -116,20 +116,19 @@ def the_wire_carries_what_the_ledger_says(communicator):
 
 
 def compare():
-    with process_group(timeout=60):
+    with process_group():
         communicator = Communicator()
         ties = torch.randint(-1, 2, (8, 12), generator=torch.Generator().manual_seed(0)).double()
         for with_replacement in (True, False):
-            for dtype in (torch.float32, torch.float64):
-                for C in (1, 3):
-                    data = instance(60, 41, C, C, dtype)
-                    compare_bare_tensors(communicator, data, 50, with_replacement=with_replacement)
+            for dtype, C in ((torch.float32, 3), (torch.float64, 1)):
+                data = instance(60, 41, C, C, dtype)
+                compare_bare_tensors(communicator, data, 40, with_replacement=with_replacement)
             tied = (ties, torch.ones(12, 1).double(), ties[:, 1:2].clone())
             compare_bare_tensors(communicator, tied, 12, with_replacement=with_replacement)
         compare_networks(communicator)
         an_error_on_one_process_reaches_all(communicator)
         the_wire_carries_what_the_ledger_says(communicator)
-        print(f"rank {communicator.rank} of {communicator.world} is done")
+        print(f"rank {communicator.rank} of {communicator.world} is done", flush=True)
 
 
 class Failing(Communicator):
@@ -137,6 +136,7 @@ class Failing(Communicator):
 
     def all_gather(self, tensor, purpose):
         if self.rank == 1 and self.ledger.calls["best"] == 4:
+            print("four steps done", flush=True)
             if sys.argv[1] == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(600)
@@ -144,11 +144,12 @@ class Failing(Communicator):
 
 
 def fail():
-    with process_group(timeout=3):
+    with process_group(timeout=10):
         on_neurons(Failing(), *instance(60, 40, 1, 0), 40)
-        print("selected to the end")
+        print("selected to the end", flush=True)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    compare() if sys.argv[1] == "compare" else fail()
+    compare()
+    fail()

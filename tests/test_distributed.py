@@ -1,5 +1,6 @@
 """Selection on many processes: simulated in threads, alone in a real process group, and under torchrun."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -201,8 +202,8 @@ def test_the_estimate_is_what_the_simulation_sends_and_takes(shard, world):
     seconds = max(sum(one.seconds_for[purpose] for purpose in step) for one in communicators)
     assert len(paths[0].distinct(size)) == size
     assert sent / world / size == pytest.approx(expected.bytes_sent, rel=1e-12)
-    # An upper bound, as the ends of a broadcast overlap with the next step.
-    assert 0.7 * expected.seconds_sending <= seconds / size <= expected.seconds_sending * (1 + 1e-9)
+    # Less where the end of a broadcast overlaps with the next step, more where a sum over ties came before.
+    assert 0.7 * expected.seconds_sending <= seconds / size <= 1.01 * expected.seconds_sending
     assert expected.bytes_held == data[0].nbytes / world
 
 
@@ -424,39 +425,46 @@ def test_networks_on_simulated_processes(with_replacement):
     assert torch.equal(paths[0].subnetwork(7)(X), expected.subnetwork(7)(X))
 
 
-def torchrun(processes, task, limit=120):
-    """Run the worker on so many processes; its result and the seconds it took."""
+JOBS = {2: "stalled", 4: "killed"}  # processes: how the job ends, after it has compared
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    """Exit code and output of the worker under torchrun; both jobs at the same time."""
     root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc_per_node", str(processes), str(root / "tests" / "distributed_worker.py"), task]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    start = time.perf_counter()
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    ) as job:
-        try:
-            output, _ = job.communicate(timeout=limit)
-        except BaseException:
-            os.killpg(job.pid, signal.SIGKILL)
-            raise
-    return job.returncode, output, time.perf_counter() - start
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+    worker = str(root / "tests" / "distributed_worker.py")
+    with contextlib.ExitStack() as stack:
+        started = {}
+        for processes, ending in JOBS.items():
+            command = [*launcher, str(processes), worker, ending]
+            job = subprocess.Popen(command, env=environment, start_new_session=True, **streams)
+            stack.enter_context(job)
+            stack.callback(end, job)
+            started[processes] = job
+        # Without the error they would wait for ten minutes.
+        outputs = {processes: job.communicate(timeout=200)[0] for processes, job in started.items()}
+        yield {processes: (job.returncode, outputs[processes]) for processes, job in started.items()}
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_under_torchrun_all_is_as_on_one_process(processes):
-    code, output, _ = torchrun(processes, "compare")
-    assert code == 0, output
-    assert all(f"rank {rank} of {processes} is done" in output for rank in range(processes))
+def end(job):
+    """Kill the job and its processes, if they are still there."""
+    if job.poll() is None:
+        os.killpg(job.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("task, words", [("killed", "SIGKILL"), ("stalled", "RuntimeError")])
-def test_a_process_that_dies_or_hangs_ends_the_job_with_an_error(task, words):
-    code, output, seconds = torchrun(2, task)
-    assert code != 0 and words in output
+@pytest.mark.parametrize("processes", JOBS)
+def test_under_torchrun_all_is_as_on_one_process(jobs, processes):
+    _, output = jobs[processes]
+    for rank in range(processes):
+        assert f"rank {rank} of {processes} is done" in output, output
+
+
+@pytest.mark.parametrize("processes, words", [(4, "SIGKILL"), (2, "RuntimeError")])
+def test_a_process_that_is_killed_or_hangs_ends_the_job_with_an_error(jobs, processes, words):
+    code, output = jobs[processes]
+    assert code != 0
+    assert "four steps done" in output and words in output
     assert "selected to the end" not in output
-    assert seconds < 90

@@ -2,7 +2,8 @@ r"""Exact selection with the data sharded: each process holds some of the rows, 
 
 All that the score form needs are sums over rows, so processes add up their parts. All of them then know the
 scores of all neurons and pick the same one, each for itself. A step sends one column of the Gram matrix, N
-numbers; nothing if the neuron was picked before. Where scores nearly tie, one more small sum decides.
+numbers; nothing if the neuron was picked before. Where scores nearly tie, one more small sum decides. That
+all find the same scores takes the same kind of processor, or GPU, everywhere.
 """
 
 from __future__ import annotations
