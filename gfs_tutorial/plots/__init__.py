@@ -5,6 +5,7 @@ from gfs_tutorial.plots.curves import loss_against_size, training_curve
 from gfs_tutorial.plots.digits import show_digits
 from gfs_tutorial.plots.heatmap import heatmap
 from gfs_tutorial.plots.hull import hull_walk
+from gfs_tutorial.plots.monitor import pretraining_monitor
 from gfs_tutorial.plots.reads import useful_columns
 from gfs_tutorial.plots.stamp import origin, stamp
 from gfs_tutorial.plots.study import (
@@ -15,7 +16,6 @@ from gfs_tutorial.plots.study import (
     study_heatmap,
     thresholds,
 )
-from gfs_tutorial.plots.monitor import pretraining_monitor
 from gfs_tutorial.plots.style import COLORS, line_styles, use_style
 from gfs_tutorial.plots.walk import interactive_hull_walk
 
