@@ -7,6 +7,7 @@ from gfs_tutorial.plots.heatmap import heatmap
 from gfs_tutorial.plots.hull import hull_walk
 from gfs_tutorial.plots.monitor import pretraining_monitor
 from gfs_tutorial.plots.reads import useful_columns
+from gfs_tutorial.plots.rivals import losses_against_neurons
 from gfs_tutorial.plots.stamp import origin, stamp
 from gfs_tutorial.plots.study import (
     against_iterations,
@@ -36,6 +37,7 @@ __all__ = [
     "loss_against_size",
     "origin",
     "pretraining_monitor",
+    "losses_against_neurons",
     "show_digits",
     "stamp",
     "study_heatmap",
