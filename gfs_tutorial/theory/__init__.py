@@ -2,8 +2,8 @@ r"""What can be promised about greedy forward selection, and the quantities that
 
 Notation of the book: neuron i has the feature vector :math:`\Phi_i` (its scaled outputs on all m data),
 the dense network is their mean :math:`\bar q`, the loss is :math:`\ell(u) = \frac12\lVert u - y\rVert^2`,
-:math:`L = \ell(\bar q)` and :math:`V = \frac1N \sum_i \lVert \Phi_i - \bar q \rVert^2`. Convex weights p, (N,), name
-the point :math:`\Phi_p = \sum_i p_i \Phi_i` of the hull, with the radius
+:math:`L = \ell(\bar q)` and :math:`V = \frac1N \sum_i \lVert \Phi_i - \bar q \rVert^2`. Convex weights p
+(N,) name the point :math:`\Phi_p = \sum_i p_i \Phi_i` of the hull, with the radius
 :math:`R_p = \lVert \Phi_p - y \rVert` and the variance
 :math:`V_p = \sum_i p_i \lVert \Phi_i - \Phi_p \rVert^2`. Losses and variances are in units of
 the labels squared, radii in units of the labels.

@@ -65,7 +65,7 @@ def certificate(
         walks = _with_replacement(points, size)
     elif anchors:
         raise ValueError(
-            "anchors are for selection with replacement: without it, neurons that were picked carry no more weight"
+            "anchors are for selection with replacement: without it, weight on picked neurons is void"
         )
     elif width is None or width < size:
         raise ValueError(f"without replacement, width must be at least size = {size}, got {width}")
