@@ -128,11 +128,11 @@ def test_the_bounds_on_the_ball_enclose_the_one_of_qhull(seed, dimension, more):
     depth = float(-(faces[:, :-1] @ target.numpy() + faces[:, -1]).max())
     if depth <= 1e-6:
         return
-    ball = inscribed_ball(features, target)
+    ball = inscribed_ball(features, target, starts=2)
     assert 0 < ball.lower <= depth * (1 + 1e-6) and depth <= ball.upper * (1 + 1e-9)
     assert ball.upper == pytest.approx(float(((features - target) @ ball.direction).max()))
     assert ball.upper <= 1.6 * depth  # a search from three directions: near, not always the least
-    assert ball.diameter == pytest.approx(float((features - target).norm(dim=1).max()))
+    assert ball.reach <= float((features - target).norm(dim=1).max()) * (1 + 1e-12)
 
 
 def test_no_ball_fits_around_a_target_outside():

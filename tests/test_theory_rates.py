@@ -66,7 +66,7 @@ def check_inside(path, features, target, k):
     assert bool((path.losses <= certificate_interpolation(variance, k) * ROUNDING + 1e-12).all())
     ball = inscribed_ball(features, target, starts=0)
     if ball.lower > 0:
-        assert bool((path.losses <= ball_certificate(ball.lower, ball.diameter, len(path)) * ROUNDING).all())
+        assert bool((path.losses <= ball_certificate(ball.lower, ball.reach, len(path)) * ROUNDING).all())
     return True
 
 

@@ -27,6 +27,7 @@ from gfs_tutorial.theory.membership import HullMembership, hull_membership
 from gfs_tutorial.theory.minimum import HullMinimum, hull_minimum
 from gfs_tutorial.theory.recursion import certificate
 from gfs_tutorial.theory.slopes import Slope, log_log_slope, slope_over_seeds
+from gfs_tutorial.theory.tangent_kernel import kernel_contraction, tangent_kernel
 from gfs_tutorial.theory.threshold import pretraining_threshold, sufficient_dense_loss
 
 __all__ = [
@@ -52,9 +53,11 @@ __all__ = [
     "hull_radius",
     "hull_variance",
     "inscribed_ball",
+    "kernel_contraction",
     "log_log_slope",
     "network_features",
     "pretraining_threshold",
     "slope_over_seeds",
     "sufficient_dense_loss",
+    "tangent_kernel",
 ]

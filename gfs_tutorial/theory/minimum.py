@@ -66,22 +66,39 @@ def hull_minimum(
         raise ValueError(f"tolerance must be positive and finite, got {tolerance}")
     checks.positive_int("rounds", rounds)
     Z = coordinates(shifted(features, target).numpy())  # (N, r)
+    active, p = nearest(Z, tolerance, rounds, progress)
+    return _result(Z, active, p)
+
+
+def nearest(
+    Z: np.ndarray,
+    tolerance: float = 1e-9,
+    rounds: int = 1000,
+    progress: bool = False,
+    start: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The point nearest to the origin in the hull of the rows of Z (N, r): rows (n,) and weights (n,).
+
+    ``start`` (n,) are rows to try first, e.g. those of a problem nearby.
+    """
     squares = np.einsum("nr,nr->n", Z, Z)  # (N,)
-    active, p = np.array([squares.argmin()]), np.ones(1)  # (n,), (n,)
+    scale = math.sqrt(squares.min())
+    active = np.array([squares.argmin()]) if start is None else start  # (n,)
+    p = np.ones(1) if len(active) == 1 else _nonnegative_least_squares(Z[active], scale)  # (n,)
     for _ in tqdm(range(rounds), desc="hull minimum", disable=not progress, leave=False):
         point = p @ Z[active]  # (r,)
         scores = Z @ point  # (N,)
-        gap = float(point @ point - scores.min())
-        if gap <= tolerance * squares.min() / 2:
+        square = float(point @ point)
+        if square - scores.min() <= tolerance * squares.min() / 2:
             break
         joining = np.setdiff1d(np.argsort(scores)[:BATCH], active)
-        joining = joining[scores[joining] < point @ point]
+        joining = joining[scores[joining] < square]
         if len(joining) == 0:  # the active set is exact up to rounding
             break
         trial = np.concatenate([active, joining])
-        weights = _nonnegative_least_squares(Z[trial], math.sqrt(squares.min()))
+        weights = _nonnegative_least_squares(Z[trial], scale)
         active, p = trial[weights > 0], weights[weights > 0]
-    return _result(Z, active, p)
+    return active, p
 
 
 def coordinates(Z: np.ndarray) -> np.ndarray:
