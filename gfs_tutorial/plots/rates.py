@@ -33,13 +33,7 @@ def rate_curves(
     ax = ax or plt.subplots()[1]
     for (name, (sizes, losses)), style in zip(curves.items(), line_styles()):
         values = np.asarray(losses, dtype=float)  # (seeds, n)
-        many = values.shape[1] > 30
-        ax.loglog(
-            sizes,
-            np.exp(np.log(values).mean(0)),
-            label=name,
-            **{**style, "marker": "" if many else style["marker"]},
-        )
+        ax.loglog(sizes, np.exp(np.log(values).mean(0)), label=name, **style)
         ax.fill_between(sizes, values.min(0), values.max(0), color=style["color"], alpha=0.15, linewidth=0)
     low, high = ax.get_xlim()
     for name, (size, loss, slope) in (guides or {}).items():
