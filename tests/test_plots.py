@@ -197,3 +197,13 @@ def test_the_interactive_walk_carries_its_data_and_no_address():
 def test_the_interactive_walk_refuses_what_it_cannot_draw(points, target, steps, message):
     with pytest.raises(ValueError, match=message):
         plots.interactive_hull_walk(points, target, steps=steps)
+
+
+def test_rate_curves_show_the_geometric_mean_and_guides_of_the_right_slope():
+    curves = {"forward": ([10, 100], [[1.0, 0.01], [4.0, 0.04]])}
+    ax = plots.rate_curves(curves, guides={"slope −2": (10, 3.0, -2)})
+    line, guide = ax.lines
+    assert list(line.get_ydata()) == pytest.approx([2.0, 0.02])
+    x, y = guide.get_xdata(), guide.get_ydata()
+    assert np.log(y[1] / y[0]) / np.log(x[1] / x[0]) == pytest.approx(-2)
+    assert ax.get_xscale() == ax.get_yscale() == "log"

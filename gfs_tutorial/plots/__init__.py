@@ -6,6 +6,7 @@ from gfs_tutorial.plots.digits import show_digits
 from gfs_tutorial.plots.heatmap import heatmap
 from gfs_tutorial.plots.hull import hull_walk
 from gfs_tutorial.plots.monitor import pretraining_monitor
+from gfs_tutorial.plots.rates import rate_curves
 from gfs_tutorial.plots.reads import useful_columns
 from gfs_tutorial.plots.rivals import losses_against_neurons
 from gfs_tutorial.plots.stamp import origin, stamp
@@ -38,6 +39,7 @@ __all__ = [
     "origin",
     "pretraining_monitor",
     "losses_against_neurons",
+    "rate_curves",
     "show_digits",
     "stamp",
     "study_heatmap",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -98,16 +100,39 @@ class SelectionPath(NeuronPath):
     with_replacement: bool
     reads: tuple[tuple[int, ...], ...] = field(default=(), repr=False, kw_only=True)
 
-    def bound(self, k: int) -> float:
-        """An upper bound on ``losses[k - 1]`` that needs only N, L and V: :func:`theory.certificate`."""
+    def bound(self, k: int, anchors: Sequence[theory.Anchor] = ()) -> float:
+        r"""An upper bound on ``losses[k - 1]`` that needs only N, L and V: :func:`theory.certificate`.
+
+        Args:
+            k: Number of picks.
+            anchors: Further points of the hull, e.g. its minimum, that may tighten the bound; for selection
+                with replacement.
+        """
         bounds = theory.certificate(
             self.dense_loss,
             self.variance,
             self._check(k),
             with_replacement=self.with_replacement,
             width=self.num_neurons,
+            anchors=anchors,
         )
         return float(bounds[-1])
+
+    def bound_components(self, k: int, anchors: Sequence[theory.Anchor] = ()) -> theory.BoundComponents:
+        """What :meth:`bound` is made of at ``k``, beside the loss that was achieved; same arguments."""
+        bound, loss = self.bound(k, anchors), float(self.losses[k - 1])
+        dense = theory.Anchor("dense network", math.sqrt(2 * self.dense_loss), self.variance)
+        best = min((dense, *anchors), key=lambda p: theory.certificate_closed_form(p.loss, p.variance, k))
+        return theory.BoundComponents(
+            k=k,
+            loss=loss,
+            bound=bound,
+            anchor=best.name,
+            radius=best.radius,
+            variance=best.variance,
+            fluctuation=math.sqrt(best.variance / k),
+            looseness=bound / loss if loss > 0 else math.inf,
+        )
 
 
 @dataclass(frozen=True)
