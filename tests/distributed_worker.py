@@ -115,20 +115,18 @@ def the_wire_carries_what_the_ledger_says(communicator):
         assert ledger <= carried <= ledger + 100 * messages, (ledger, carried, messages)
 
 
-def compare():
-    with process_group():
-        communicator = Communicator()
-        ties = torch.randint(-1, 2, (8, 12), generator=torch.Generator().manual_seed(0)).double()
-        for with_replacement in (True, False):
-            for dtype, C in ((torch.float32, 3), (torch.float64, 1)):
-                data = instance(60, 41, C, C, dtype)
-                compare_bare_tensors(communicator, data, 40, with_replacement=with_replacement)
-            tied = (ties, torch.ones(12, 1).double(), ties[:, 1:2].clone())
-            compare_bare_tensors(communicator, tied, 12, with_replacement=with_replacement)
-        compare_networks(communicator)
-        an_error_on_one_process_reaches_all(communicator)
-        the_wire_carries_what_the_ledger_says(communicator)
-        print(f"rank {communicator.rank} of {communicator.world} is done", flush=True)
+def compare(communicator):
+    ties = torch.randint(-1, 2, (8, 12), generator=torch.Generator().manual_seed(0)).double()
+    for with_replacement in (True, False):
+        for dtype, C in ((torch.float32, 3), (torch.float64, 1)):
+            data = instance(60, 41, C, C, dtype)
+            compare_bare_tensors(communicator, data, 40, with_replacement=with_replacement)
+        tied = (ties, torch.ones(12, 1).double(), ties[:, 1:2].clone())
+        compare_bare_tensors(communicator, tied, 12, with_replacement=with_replacement)
+    compare_networks(communicator)
+    an_error_on_one_process_reaches_all(communicator)
+    the_wire_carries_what_the_ledger_says(communicator)
+    print(f"rank {communicator.rank} of {communicator.world} is done", flush=True)
 
 
 class Failing(Communicator):
@@ -143,13 +141,13 @@ class Failing(Communicator):
         return super().all_gather(tensor, purpose)
 
 
-def fail():
-    with process_group(timeout=10):
+def main():
+    with process_group(timeout=20):
+        compare(Communicator())
         on_neurons(Failing(), *instance(60, 40, 1, 0), 40)
         print("selected to the end", flush=True)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    compare()
-    fail()
+    main()

@@ -29,7 +29,8 @@ def process_group(backend: str | None = None, *, timeout: float = 60.0) -> Itera
             path = greedy_forward_selection_distributed(net.to(device), X.to(device), y.to(device), 200)
 
     A process that dies ends the job: the others fail in their next collective, or after ``timeout``, and
-    torchrun stops them all and returns an error.
+    torchrun stops them all and returns an error. Join once in a program: with gloo, joining again after
+    leaving fails.
 
     Args:
         backend: ``"nccl"`` (each process on its own GPU) or ``"gloo"`` (on the CPU); ``None`` takes nccl
