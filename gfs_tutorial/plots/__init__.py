@@ -5,6 +5,7 @@ from gfs_tutorial.plots.curves import loss_against_size, training_curve
 from gfs_tutorial.plots.digits import show_digits
 from gfs_tutorial.plots.heatmap import heatmap
 from gfs_tutorial.plots.hull import hull_walk
+from gfs_tutorial.plots.rivals import losses_against_neurons
 from gfs_tutorial.plots.stamp import origin, stamp
 from gfs_tutorial.plots.study import (
     against_iterations,
@@ -32,6 +33,7 @@ __all__ = [
     "league",
     "line_styles",
     "loss_against_size",
+    "losses_against_neurons",
     "origin",
     "show_digits",
     "stamp",
