@@ -87,7 +87,13 @@ PRESETS = {
         device="cpu",
     ),
     "laptop": LAPTOP,
-    "laptop-wide": replace(LAPTOP, widths=(5000,), train_sizes=(1000, 4000, 15_000), seeds=(0, 1)),
+    "laptop-wide": replace(
+        LAPTOP,
+        widths=(5000,),
+        train_sizes=(1000, 4000, 15_000),
+        checkpoints=LAPTOP.checkpoints[:-1],
+        seeds=(0, 1),
+    ),
     "laptop-digits": replace(LAPTOP, labels="one-hot", train_sizes=(1000, 4000, 15_000)),
     "laptop-logistic": replace(
         LAPTOP, **LOGISTIC, train_sizes=(1000, 4000), checkpoints=LAPTOP.checkpoints[::2], seeds=(0, 1)

@@ -69,16 +69,9 @@ def select_neurons_logistic(
     Raises:
         TypeError, ValueError: an argument does not fit (its name is in the message).
     """
-    checks.float_matrix("hidden", hidden, "(m, N)")
-    checks.float_matrix("output_weights", output_weights, "(N, C)")
-    if checks.is_tensor("targets", targets).ndim == 1:
-        targets = targets[:, None]
-    check_signs("targets", checks.float_matrix("targets", targets, "(m,) or (m, C)"))
-    (m, N), C = hidden.shape, output_weights.shape[1]
-    if len(output_weights) != N or targets.shape != (m, C):
-        raise ValueError(
-            f"for hidden (m, N) = {(m, N)}, output_weights must be ({N}, C) and targets ({m}, C)"
-        )
+    hidden, output_weights, targets = checks.neurons(hidden, output_weights, targets)
+    check_signs("targets", targets)
+    m, N = hidden.shape
     if checks.positive_int("size", size) > N and not with_replacement:
         raise ValueError(f"size is {size} but there are only {N} neurons without replacement: lower size")
 
