@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gfs_tutorial import select_neurons
 from gfs_tutorial.theory import certificate, certificate_closed_form
 
-quantities = st.floats(0, 100, allow_nan=False)
+quantities = st.just(0.0) | st.floats(1e-100, 100)  # no denormal numbers, whose rounding is coarse
 
 
 @settings(max_examples=100, deadline=None)
