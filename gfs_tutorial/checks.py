@@ -8,7 +8,15 @@ import numbers
 import torch
 from torch import Tensor
 
-__all__ = ["positive_int", "integer_at_least", "one_of", "float_matrix", "finite", "features_and_targets"]
+__all__ = [
+    "positive_int",
+    "integer_at_least",
+    "one_of",
+    "float_matrix",
+    "finite",
+    "features_and_targets",
+    "neurons",
+]
 
 
 def integer_at_least(name: str, value: int, low: int) -> int:
@@ -124,3 +132,40 @@ def features_and_targets(X: Tensor, y: Tensor, out_features: int) -> tuple[Tenso
     if X.dtype != y.dtype:
         raise TypeError(f"X and y must have the same dtype, got {X.dtype} and {y.dtype}: convert one of them")
     return X, y
+
+
+def neurons(hidden: Tensor, output_weights: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Check the neurons of a network on data, given as bare tensors.
+
+    Args:
+        hidden: (m, N), activation of each neuron on each row of the data.
+        output_weights: (N, C).
+        targets: (m, C), or (m,) where C = 1.
+
+    Returns:
+        The three, without gradients, with ``targets`` of shape (m, C).
+
+    Raises:
+        TypeError: wrong types, or different dtypes.
+        ValueError: wrong shapes, different devices, empty data, NaN or infinite values.
+    """
+    float_matrix("hidden", hidden, "(m, N)")
+    float_matrix("output_weights", output_weights, "(N, C)")
+    if is_tensor("targets", targets).ndim == 1:
+        targets = targets[:, None]
+    float_matrix("targets", targets, "(m,) or (m, C)")
+    (m, N), C = hidden.shape, output_weights.shape[1]
+    if len(output_weights) != N or targets.shape != (m, C):
+        raise ValueError(
+            f"hidden is (m, N) = {(m, N)}, so output_weights must be ({N}, C) and targets ({m}, C); got "
+            f"{tuple(output_weights.shape)} and {tuple(targets.shape)}"
+        )
+    for name in ("dtype", "device"):
+        kinds = [getattr(tensor, name) for tensor in (hidden, output_weights, targets)]
+        if len(set(kinds)) > 1:
+            error = TypeError if name == "dtype" else ValueError
+            raise error(
+                f"hidden, output_weights and targets must share a {name}, got {kinds[0]}, {kinds[1]} and "
+                f"{kinds[2]}: convert or move them"
+            )
+    return hidden.detach(), output_weights.detach(), targets.detach()

@@ -27,3 +27,16 @@ def brute_force(hidden, output_weights, targets, size, with_replacement=True, ti
         losses.append(candidates[best])
         total = total + phi[best]
     return indices, losses
+
+
+def brute_force_backward(hidden, output_weights, targets, tie=1e-12):
+    """Neurons in the order in which they are removed; ties, to within ``tie``, remove the highest index."""
+    phi = features(hidden, output_weights)  # (N, m, C)
+    slack = tie * (loss(torch.zeros_like(targets), targets) + float(phi.square().sum((1, 2)).mean()))
+    left, removed = list(range(len(phi))), []
+    while len(left) > 1:
+        losses = {i: loss(phi[[j for j in left if j != i]].mean(0), targets) for i in left}
+        worst = max(i for i in left if losses[i] <= min(losses.values()) + slack)
+        left.remove(worst)
+        removed.append(worst)
+    return removed + left

@@ -11,7 +11,7 @@ import torch
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from gfs_tutorial import TwoLayerNet, plots, select_neurons, train_sgd
+from gfs_tutorial import TwoLayerNet, baselines, plots, select_neurons, train_sgd
 from gfs_tutorial.plots.hull import walk_points
 
 
@@ -50,6 +50,34 @@ def test_the_selection_curve_draws_losses_below_bounds():
     assert np.allclose(loss.get_ydata(), path.losses)
     assert (np.asarray(loss.get_ydata()) <= np.asarray(bound.get_ydata())).all()
     assert dense.get_ydata()[0] == path.dense_loss
+
+
+def test_rivals_are_drawn_against_their_distinct_neurons():
+    torch.manual_seed(0)
+    data = torch.randn(20, 9), torch.randn(9, 1), torch.randn(20, 1)
+    greedy, backward = select_neurons(*data, 30), baselines.backward_elimination(*data, 9)
+    ax = plots.losses_against_neurons({"greedy": greedy, "backward": backward})
+    first, second, dense = ax.lines
+    sizes = [len(greedy.distinct(k)) for k in range(1, 31)]
+    assert len(set(sizes)) < 30  # some neuron was picked again
+    last = [max(k for k in range(30) if sizes[k] == n) for n in sorted(set(sizes))]
+    assert list(first.get_xdata()) == sorted(set(sizes))
+    assert np.allclose(first.get_ydata(), greedy.losses[last])
+    assert list(second.get_xdata()) == list(range(1, 10))
+    assert dense.get_ydata()[0] == backward.dense_loss
+    with pytest.raises(ValueError, match="paths is empty"):
+        plots.losses_against_neurons({})
+
+
+def test_more_rivals_than_colours_stay_apart():
+    data = torch.randn(20, 9), torch.randn(9, 1), torch.randn(20, 1)
+    path = baselines.random_selection(*data, 9)
+    lines = plots.losses_against_neurons({str(i): path for i in range(8)}).lines[:-1]
+    looks = {
+        (line.get_color(), str(line.get_linestyle()), line.get_marker(), line.get_markerfacecolor())
+        for line in lines
+    }
+    assert len(looks) == 8
 
 
 def test_the_training_curve_draws_every_batch_and_a_running_mean():

@@ -68,6 +68,8 @@ def test_every_folder_with_code_is_packaged():
 
 
 def test_the_import_is_light():
-    code = "import sys, gfs_tutorial; print(*sys.modules)"
+    code = "import sys, gfs_tutorial, gfs_tutorial.baselines; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert not {"torchvision", "torch_pruning", "matplotlib", "mlxtend", "scipy"} & set(done.stdout.split())
+    assert not {"torchvision", "torch_pruning", "matplotlib", "mlxtend", "scipy", "sklearn"} & set(
+        done.stdout.split()
+    )

@@ -6,6 +6,7 @@ from gfs_tutorial.plots.digits import show_digits
 from gfs_tutorial.plots.heatmap import heatmap
 from gfs_tutorial.plots.hull import hull_walk
 from gfs_tutorial.plots.rates import rate_curves
+from gfs_tutorial.plots.rivals import losses_against_neurons
 from gfs_tutorial.plots.study import against_iterations, against_size, study_heatmap, thresholds
 from gfs_tutorial.plots.style import COLORS, line_styles, use_style
 from gfs_tutorial.plots.walk import interactive_hull_walk
@@ -24,6 +25,7 @@ __all__ = [
     "line_styles",
     "loss_against_size",
     "rate_curves",
+    "losses_against_neurons",
     "show_digits",
     "study_heatmap",
     "thresholds",
