@@ -19,7 +19,7 @@ def test_the_closed_form_is_never_below_the_recursion(dense_loss, variance):
     k = torch.arange(1, 51)
     recursion = certificate(dense_loss, variance, 50)
     closed = certificate_closed_form(dense_loss, variance, k)
-    assert bool((recursion <= closed * (1 + 1e-12)).all())
+    assert bool((recursion <= closed * (1 + 1e-12) + 1e-300).all())
     assert float(recursion[0]) == pytest.approx(dense_loss + variance / 2)  # mean loss of a single neuron
 
 

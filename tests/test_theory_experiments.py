@@ -136,7 +136,7 @@ def test_the_output_layer_alone_contracts_as_the_kernel_says():
     net = TwoLayerNet(4, 50, generator=generator).double()
     rho = theory.kernel_contraction(net, X, (0.0, 0.5))
     history = train_sgd(net, X, y, iterations=60, batch_size=6, lr=(0.0, 0.5), progress=False)
-    bound = history.losses[0] * (1 - rho) ** torch.arange(60)
+    bound = history.losses[0] * (1 - rho) ** torch.arange(60.0, dtype=torch.float64)
     assert rho > 0 and bool((history.losses <= bound * (1 + 1e-9)).all())
     with pytest.raises(ValueError, match="one output"):
         theory.tangent_kernel(TwoLayerNet(4, 5, 2).double(), X, (0.1, 0.1))

@@ -24,7 +24,7 @@ from gfs_tutorial.selection import greedy_forward_selection
 __all__ = ["PRESETS", "UntrainedSettings", "preset", "run"]
 
 Row = dict[str, Any]
-BEST_UP_TO = 4000  # neurons times digits, in thousands, up to which the hull's minimum is computed
+BEST_UP_TO = 20_000_000  # neurons times digits up to which the hull is examined
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _select_from(settings: UntrainedSettings, m: int, N: int, seed: int) -> list
     largest = TwoLayerNet(784, max(settings.widths), generator=torch.Generator().manual_seed(seed))
     net = largest.subset(torch.arange(N))
     common: Row = {"m": m, "N": N, "seed": seed, "minimum": None, "inside": None}
-    if m * N <= 1000 * BEST_UP_TO:
+    if m * N <= BEST_UP_TO:
         features, target = theory.network_features(net, data.X_train, data.y_train)
         common["minimum"] = theory.hull_minimum(features, target).loss
         common["inside"] = theory.hull_membership(features, target).inside

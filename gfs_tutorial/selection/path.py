@@ -119,7 +119,10 @@ class SelectionPath(NeuronPath):
         return float(bounds[-1])
 
     def bound_components(self, k: int, anchors: Sequence[theory.Anchor] = ()) -> theory.BoundComponents:
-        """What :meth:`bound` is made of at ``k``, beside the loss that was achieved; same arguments."""
+        """What :meth:`bound` is made of at ``k``, beside the loss that was achieved; same arguments.
+
+        For selection with replacement; without it, ``bound`` is larger than radius and fluctuation make it.
+        """
         bound, loss = self.bound(k, anchors), float(self.losses[k - 1])
         dense = theory.Anchor("dense network", math.sqrt(2 * self.dense_loss), self.variance)
         best = min((dense, *anchors), key=lambda p: theory.certificate_closed_form(p.loss, p.variance, k))

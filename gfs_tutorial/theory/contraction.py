@@ -81,7 +81,7 @@ def contraction(iterations: Sequence[int], losses: Sequence[float]) -> Contracti
     total = float(np.square(logs - logs.mean()).sum())
     worst = float(((logs[1:] - logs[0]) / t[1:]).max())  # log(1 - rho)
     return Contraction(
-        rho=-math.expm1(min(0.0, worst)),
+        rho=-math.expm1(worst) if worst < 0 else 0.0,
         fitted=-math.expm1(slope),
         r_squared=1 - unexplained / total if total > 0 else 1.0,
         local=torch.from_numpy(-np.expm1(np.diff(logs) / np.diff(t))),
