@@ -15,6 +15,7 @@ from torchvision.models.mobilenetv3 import InvertedResidualConfig
 from torchvision.models.regnet import ResBottleneckBlock
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from gfs_tutorial.cnn import loss
 from gfs_tutorial.cnn.loss import picks_by_loss, select_by_loss
 from gfs_tutorial.cnn.mini_batches import mini_batches
 from gfs_tutorial.cnn.surgery import masked, slice_units
@@ -122,6 +123,33 @@ def test_so_they_are_without_labels_and_with_random_candidates(name):
         ]
         assert_same(few[0], few[1])
         assert_same(few[0], few[2])
+
+
+def test_selection_stops_at_so_many_different_candidates():
+    model, units, batches = instance("resnet")
+    select = partial(select_by_loss, model, units[0], batches, with_replacement=True)
+    long = select(20).picks
+    for distinct in (1, 2, 3):
+        picks = select(20, distinct=distinct).picks
+        assert picks.tolist() == long[: len(picks)].tolist()
+        assert len(picks.unique()) == distinct > len(picks[:-1].unique())
+
+
+def test_the_progress_bar_counts_the_candidates_tried(capsys, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    totals = []
+
+    class Bar(loss.tqdm):
+        def __exit__(self, *arguments):
+            totals.append((self.n, self.total))
+            super().__exit__(*arguments)
+
+    monkeypatch.setattr(loss, "tqdm", Bar)
+    model, units, batches = instance("resnet")
+    for options in ({}, {"candidates": 3}, {"with_replacement": True}, {"progress": False}):
+        select_by_loss(model, units[0], batches, 4, **{"progress": True, **options})
+    assert totals[:3] == [(8 + 7 + 6 + 5,) * 2, (4 * 3,) * 2, (4 * 8,) * 2]
+    assert "candidate" in capsys.readouterr().err
 
 
 def by_hand(model, unit, batches, size):

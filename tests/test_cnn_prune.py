@@ -11,10 +11,12 @@ from torchvision.models import mobilenet_v3_small
 from torchvision.ops import SqueezeExcitation
 
 from gfs_tutorial.cnn.cost import count_macs, count_parameters
+from gfs_tutorial.cnn.local import select_local
 from gfs_tutorial.cnn.models.resnet_cifar import ResNetCifar
-from gfs_tutorial.cnn.moments import Moments
-from gfs_tutorial.cnn.prune import prune, rank_by_scores
-from gfs_tutorial.cnn.surgery import slice_units
+from gfs_tutorial.cnn.moments import Moments, consumer_moments
+from gfs_tutorial.cnn.prune import prune
+from gfs_tutorial.cnn.ranking import rank_by_scores
+from gfs_tutorial.cnn.surgery import masked, slice_units
 from gfs_tutorial.cnn.units import find_units
 
 
@@ -55,10 +57,11 @@ def distance(model, small, images):
 
 
 @pytest.mark.parametrize("method", ["ols", "local", "loss"])
-@pytest.mark.parametrize("allocation", ["error", "uniform"])
-def test_budget_report_and_model_agree(model, images, method, allocation):
+@pytest.mark.parametrize("allocation, inputs", [("error", "pruned"), ("uniform", "dense")])
+def test_budget_report_and_model_agree(model, images, method, allocation, inputs):
     state, modes = copy.deepcopy(model.state_dict()), [m.training for m in model.modules()]
-    small, report = prune(model, [images], macs=0.6, method=method, allocation=allocation, floor=0.0)
+    options = {"method": method, "allocation": allocation, "inputs": inputs, "floor": 0.0}
+    small, report = prune(model, [images], macs=0.6, **options)
     assert report.macs == (count_macs(model, images[:1]), count_macs(small, images[:1]))
     assert report.parameters == (count_parameters(model), count_parameters(small))
     assert 0.5 < report.macs[1] / report.macs[0] <= 0.6
@@ -93,9 +96,24 @@ def test_allocation_finds_redundant_channels(model, images):
     assert distance(twins, ours, images) < 0.5 * distance(twins, uniform, images)
 
 
+def test_refits_behind_the_pruned_prefix_answer_more_like_the_dense_net(images):
+    torch.manual_seed(0)
+    fresh = nn.functional.interpolate(torch.randn(200, 3, 5, 5), 16, mode="bilinear")
+    model = settled(ResNetCifar(2, (8, 12, 16)), fresh)
+    dense, pruned = (prune(model, [fresh], ratio=0.5, inputs=inputs)[0] for inputs in ("dense", "pruned"))
+    assert distance(model, pruned, images) < 0.8 * distance(model, dense, images)
+
+
+def test_without_a_refit_inputs_are_dense(model, images):
+    options = {"ratio": 0.5, "refit": False, "method": "local"}
+    one, two = (prune(model, [images], inputs=inputs, **options)[0] for inputs in ("dense", "pruned"))
+    assert distance(one, two, images) == 0
+
+
 @pytest.mark.parametrize("options", [{"macs": 1.0}, {"ratio": 1.0}, {"counts": {}}])
-def test_everything_kept_changes_nothing(model, images, options):
-    small, report = prune(model, [images], **options)
+@pytest.mark.parametrize("inputs", ["dense", "pruned"])
+def test_everything_kept_changes_nothing(model, images, options, inputs):
+    small, report = prune(model, [images], inputs=inputs, **options)
     assert distance(model, small, images) == 0
     assert report.macs[0] == report.macs[1]
 
@@ -121,6 +139,55 @@ def test_recalibration_without_refit_helps(model, images):
         return prune(model, [images], ratio=0.5, method="local", refit=False, scaling="unit", **options)[0]
 
     assert distance(model, pruned(recalibrate=True), images) < distance(model, pruned(), images)
+
+
+def families(model):
+    """A copy whose first unit has two kinds of channels, four of each, and the weights at the consumer of
+    which the first of each kind is the mean."""
+    twins = copy.deepcopy(model)
+    block, kind = twins.layer1[0], torch.tensor([0, 0, 0, 0, 4, 4, 4, 4])
+    for layer in (block.conv1, block.bn1):
+        layer.load_state_dict({k: v if v.ndim == 0 else v[kind] for k, v in layer.state_dict().items()})
+    columns, spread = block.conv2.weight.detach()[:, kind], torch.randn(8, 2, 3, 3)
+    spread = spread / spread.std() * columns.std() * 3
+    with torch.no_grad():
+        for first, noise in ((0, spread[:, :1]), (4, spread[:, 1:])):
+            columns[:, first + 1 : first + 4] += torch.cat([noise, -noise / 2, -noise / 2], 1)
+        block.conv2.weight.copy_(columns)
+    return twins
+
+
+@pytest.mark.parametrize("method", ["local", "loss"])
+@pytest.mark.parametrize("scaling", ["mean", "unit"])
+def test_with_replacement_counts_are_folded_in_as_weights(model, images, method, scaling):
+    """The factors by which the consumer's columns grew are counts, and the masked dense net agrees."""
+    twins, name = families(model), "layer1.0.conv1"
+    options = {"method": method, "scaling": scaling, "refit": False, "with_replacement": True}
+    small, report = prune(twins, [images], counts={name: 4}, **options)
+    unit, kept = find_units(twins, images[:1])[0], report.kept[name]
+    columns = twins.get_submodule(unit.consumer).weight[:, kept].detach()  # (outputs, kept, 3, 3)
+    factors = small.get_submodule(unit.consumer).weight.detach() / columns
+    factors = factors.transpose(0, 1).flatten(1).median(1).values  # (kept,)
+    with masked(twins, [unit], {name: torch.zeros(8).index_put((kept,), factors)}), torch.no_grad():
+        torch.testing.assert_close(twins(images), small(images), rtol=1e-3, atol=1e-4)
+    assert len(kept) == report.channels[name][0] <= 4
+    assert float(factors.sum()) == pytest.approx(8, rel=1e-4) or scaling == "unit"
+    if method == "local":
+        torch.testing.assert_close(factors, torch.tensor([4.0, 4.0]), rtol=1e-4, atol=0)
+        assert kept.tolist() == [0, 4] and distance(twins, small, images) < 1e-8
+    else:
+        assert float(factors.max()) > 2.1 if scaling == "mean" else float(factors.max()) > 1.9
+
+
+def test_with_replacement_and_a_refit_the_set_alone_counts(model, images):
+    options = {"ratio": 0.5, "method": "local", "scaling": "mean"}
+    _, report = prune(model, [images], **options, with_replacement=True)
+    unit = find_units(model, images[:1])[0]
+    moments = consumer_moments(model, [unit.consumer], images)[unit.consumer]
+    counts = {"size": 4 * unit.size, "distinct": round(0.5 * unit.size)}
+    weight = model.get_submodule(unit.consumer).weight
+    chosen = select_local(unit, moments, weight, **counts, with_replacement=True, centred=True)
+    assert torch.equal(report.kept[unit.name], chosen.picks.unique())
 
 
 def test_scores_of_your_own(model, images):
@@ -161,7 +228,7 @@ def test_gates_are_refitted_too(images, monkeypatch):
     torch.manual_seed(0)
     model = settled(Gated(), images)
     small, _ = prune(model, [images], ratio=0.5)
-    monkeypatch.setattr(sys.modules["gfs_tutorial.cnn.prune"], "GATES", 1e9)  # as good as no refit
+    monkeypatch.setattr(sys.modules["gfs_tutorial.cnn.rebuild"], "GATES", 1e9)  # as good as no refit
     ungated, _ = prune(model, [images], ratio=0.5)
     assert distance(model, small, images) < 0.6 * distance(model, ungated, images)
 
@@ -181,6 +248,7 @@ def test_squeeze_and_excitation():
         ({"method": "magic"}, ValueError, "unknown method 'magic'"),
         ({"allocation": "equal"}, ValueError, "unknown allocation"),
         ({"scaling": "sum"}, ValueError, "unknown scaling"),
+        ({"inputs": "sparse"}, ValueError, "unknown inputs"),
         ({"macs": 0.001}, ValueError, "still leaves"),
         ({"macs": 0}, ValueError, "macs must be a fraction"),
         ({"macs": None}, ValueError, "give one of"),
@@ -193,6 +261,8 @@ def test_squeeze_and_excitation():
         ({"floor": 3}, ValueError, "floor"),
         ({"seed": -1}, ValueError, "seed"),
         ({"importance": 3}, TypeError, "importance"),
+        ({"with_replacement": True}, ValueError, "ols fits weights of its own"),
+        ({"with_replacement": True, "method": "loss", "importance": {}}, ValueError, "ranks each once"),
         ({"importance": lambda unit: torch.ones(3), "ratio": 0.5}, ValueError, "shape"),
         ({"importance": {}, "ratio": 0.5}, ValueError, "importance has no scores"),
     ],

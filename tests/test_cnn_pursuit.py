@@ -122,6 +122,17 @@ def test_local_is_greedy_on_the_sum_of_contributions(scaling, with_replacement, 
         free -= set() if with_replacement else {pick}
 
 
+def test_local_stops_at_so_many_different_candidates():
+    _, W, _, moments = instance(2, 6, 2)
+    unit, options = unit_of(6, 2), {"with_replacement": True}
+    long = select_local(unit, moments, W, 60, **options).picks
+    for distinct in (1, 2, 3):
+        picks = select_local(unit, moments, W, 60, distinct=distinct, **options).picks
+        assert picks.tolist() == long[: len(picks)].tolist()
+        assert len(picks.unique()) == distinct > len(picks[:-1].unique())
+    assert len(select_local(unit, moments, W, 2, distinct=3, **options).picks) == 2
+
+
 def test_centred_contributions():
     A, W, _, moments = instance(3, 4, 2)
     A = A - A.mean(0)
@@ -132,7 +143,12 @@ def test_centred_contributions():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"scaling": "sum"}, "unknown scaling"), ({"size": 6}, "only 5"), ({"size": 0}, "at least 1")],
+    [
+        ({"scaling": "sum"}, "unknown scaling"),
+        ({"size": 6}, "only 5"),
+        ({"size": 0}, "at least 1"),
+        ({"distinct": 0}, "distinct must be at least 1"),
+    ],
 )
 def test_local_refuses(options, message):
     _, W, _, moments = instance(0, 5, 1)

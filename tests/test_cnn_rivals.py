@@ -4,12 +4,17 @@ import copy
 
 import pytest
 import torch
+import torch_pruning as tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cnn_units import UserNet, instance
+from torch import nn
+from torch_pruning.pruner import importance as shipped
 
-from gfs_tutorial.cnn.cost import MacModel
+from gfs_tutorial.cnn.cost import MacModel, count_macs
+from gfs_tutorial.cnn.prune import prune
 from gfs_tutorial.cnn.rivals import RIVALS, global_candidates, rival_scores
+from gfs_tutorial.cnn.surgery import slice_units
 from gfs_tutorial.cnn.units import find_units
 
 
@@ -31,6 +36,51 @@ def test_every_rival_scores_every_candidate_and_leaves_the_model_alone(name, sma
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
+
+
+def test_every_importance_that_torch_pruning_ships_is_a_rival():
+    classes = {c for c in vars(shipped).values() if isinstance(c, type) and issubclass(c, shipped.Importance)}
+    names = {"Importance", "MagnitudeImportance", "TaylorImportance", "HessianImportance"}  # base and aliases
+    assert {type(make()) for make in RIVALS.values()} == {c for c in classes if c.__name__ not in names}
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_every_rival_prunes_to_our_counts_and_in_the_global_mode(name, small):
+    model, x, units, batches = small
+    scores = rival_scores(name, model, units, batches)
+    costs = MacModel(model, units, x)
+    counts = {unit.name: max(1, unit.size // 3) for unit in units}
+    pruned, report = prune(model, batches, counts=counts, importance=scores, refit=False)
+    for unit in units:
+        best = scores[unit.name].argsort(descending=True, stable=True)[: counts[unit.name]]
+        assert torch.equal(report.kept[unit.name], best.sort().values)
+    kept = global_candidates(scores, costs, 0.6)
+    assert count_macs(slice_units(model, units, kept), x) <= 0.6 * costs.dense
+    assert count_macs(pruned, x) == pytest.approx(costs.total(counts))
+
+
+@pytest.mark.parametrize("name", ["l1", "l2", "fpgm", "bn-scale"])
+def test_the_global_mode_is_that_of_torch_pruning(name, small):
+    """Its own pruner, kept away from all layers but those of our units, removes the same channels."""
+    model, x, units, _ = small
+    ours = {part.name for unit in units for part in unit.parts if part.role in ("out", "depthwise")}
+    pruner = tp.pruner.BasePruner(
+        copy.deepcopy(model), x, RIVALS[name](), global_pruning=True, pruning_ratio=0.6
+    )
+    theirs = dict(pruner.model.named_modules())
+    layers = [n for n, m in theirs.items() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    pruner.ignored_layers = [theirs[n] for n in layers if n not in ours]
+    names = {layer: n for n, layer in theirs.items()}
+    gone = {names[group[0].dep.target.module]: group[0].idxs for group in pruner.step(interactive=True)}
+    kept = {
+        unit.name: torch.tensor(sorted(set(range(unit.size)) - set(gone.get(unit.name, []))))
+        for unit in units
+    }
+    costs = MacModel(model, units, x)
+    share = costs.total({n: len(candidates) for n, candidates in kept.items()}) / costs.dense
+    found = global_candidates(rival_scores(name, model, units, [x]), costs, share + 1e-9)
+    assert share < 0.9
+    assert all(torch.equal(found[n], kept[n]) for n in kept)
 
 
 def test_activation_ranks_by_the_mean_size_of_the_consumers_input():
@@ -68,6 +118,21 @@ def test_the_global_ranking_keeps_the_best_of_each_unit_and_as_many_as_fit(seed,
         assert all(float(scores[name][g]) <= float(scores[name][candidates].min()) for g in gone)
     one_more = [{**counts, n: c + 1} for n, c in counts.items() if c < len(scores[n])]
     assert macs == 1.0 or any(costs.total(c) > macs * costs.dense for c in one_more)
+
+
+@pytest.mark.parametrize(
+    ("rival", "network", "reason"),
+    [
+        ("fpgm", "regnet_x_400mf", "FPGMImportance cannot score"),
+        ("obdc", "vgg", "OBDCImportance cannot score features.0"),
+        ("obdc", "mobilenet_v3_large", "OBDCImportance cannot score"),
+        ("obdc", "efficientnet_lite0", "OBDCImportance cannot watch"),
+    ],
+)
+def test_what_torch_pruning_cannot_compute_is_an_error(rival, network, reason):
+    model, x, units, _ = instance(network, torch.float32)
+    with pytest.raises(ValueError, match=reason):
+        rival_scores(rival, model, units, [(x, torch.tensor([0, 1]))])
 
 
 @pytest.mark.parametrize(

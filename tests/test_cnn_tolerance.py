@@ -124,7 +124,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(trained, tmp_path, sca
         with pytest.raises(KeyboardInterrupt):
             prune_with_tolerance(model, batches, train_between=interrupted, checkpoint=path, **options)
         torch.rand(3)  # what else the process draws does not matter
-    assert len(torch.load(path, weights_only=True)["rows"]) == 2
+    assert len(torch.load(path, weights_only=True)["found"]["rows"]) == 2
     resumed, report = prune_with_tolerance(model, batches, train_between=training, checkpoint=path, **options)
     assert same(resumed.state_dict(), whole.state_dict())
     assert report.units == expected.units and same(report.kept, expected.kept)

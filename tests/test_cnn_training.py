@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from gfs_tutorial.cnn.augmentation import augment_batch
 from gfs_tutorial.cnn.models import build
-from gfs_tutorial.cnn.training import augment_batch, evaluate, fit, normalize, one_cycle
+from gfs_tutorial.cnn.training import evaluate, fit, normalize, one_cycle
 from gfs_tutorial.training import TrainingDivergedError
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

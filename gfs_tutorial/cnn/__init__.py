@@ -5,9 +5,10 @@ from gfs_tutorial.cnn.cost import MacModel, count_macs, count_parameters
 from gfs_tutorial.cnn.export import export_onnx
 from gfs_tutorial.cnn.local import select_local
 from gfs_tutorial.cnn.loss import select_by_loss
-from gfs_tutorial.cnn.prune import PruneReport, prune
+from gfs_tutorial.cnn.prune import prune
 from gfs_tutorial.cnn.pursuit import pursue
 from gfs_tutorial.cnn.recalibration import recalibrate_norms
+from gfs_tutorial.cnn.report import PruneReport
 from gfs_tutorial.cnn.rivals import RIVALS, global_candidates, rival_scores
 from gfs_tutorial.cnn.storage import load_pruned, save_pruned
 from gfs_tutorial.cnn.surgery import masked, slice_units

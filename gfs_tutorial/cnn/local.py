@@ -31,6 +31,7 @@ def select_local(
     *,
     scaling: str = "mean",
     with_replacement: bool = False,
+    distinct: int | None = None,
     centred: bool = False,
     progress: bool = False,
 ) -> UnitSelection:
@@ -43,6 +44,7 @@ def select_local(
         size: Number of picks; ``None``: ``unit.size``.
         scaling: ``"mean"`` or ``"unit"``, as in :class:`UnitSelection`.
         with_replacement: Whether a candidate may be picked again.
+        distinct: Stop as soon as so many different candidates are picked; ``None`` goes on to ``size``.
         centred: Leave the means out, which a refit puts into the bias.
         progress: Whether to show a progress bar.
 
@@ -58,8 +60,10 @@ def select_local(
     size = unit.size if size is None else checks.positive_int("size", size)
     if size > unit.size and not with_replacement:
         raise ValueError(f"size is {size} but {unit.name} has only {unit.size} candidates")
+    distinct = size if distinct is None else checks.positive_int("distinct", distinct)
     gram = contribution_gram(unit, moments, weight, centred=centred)  # (N, N)
-    picks, errors = _greedy(gram, size, scaling, with_replacement, tqdm(disable=not progress, total=size))
+    bar = tqdm(disable=not progress, total=size, desc=unit.name, unit="pick", leave=False)
+    picks, errors = _greedy(gram, size, scaling, with_replacement, distinct, bar)
     return UnitSelection(unit, picks.cpu(), errors.cpu(), scaling)
 
 
@@ -79,7 +83,7 @@ def contribution_gram(unit: Unit, moments: Moments, weight: Tensor, *, centred: 
 
 
 def _greedy(
-    gram: Tensor, size: int, scaling: str, with_replacement: bool, bar: tqdm
+    gram: Tensor, size: int, scaling: str, with_replacement: bool, distinct: int, bar: tqdm
 ) -> tuple[Tensor, Tensor]:
     N, target, energy = len(gram), gram.sum(1), gram.sum()  # <c_i, t> and |t|^2
     inner, norms = torch.zeros_like(target), gram.diagonal()  # <c_i, z>, |c_i|^2
@@ -99,4 +103,6 @@ def _greedy(
             picks.append(pick)
             errors.append((scale * (scale * square - 2 * reach) + float(energy)) / (float(energy) or 1.0))
             bar.update()
+            if len(set(picks)) == distinct:
+                break
     return torch.tensor(picks), torch.tensor(errors, dtype=torch.float64).clamp_min(0)

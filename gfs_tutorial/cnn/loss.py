@@ -14,7 +14,7 @@ are small, and the consumer on the kept channels are computed for each candidate
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from gfs_tutorial import checks
 from gfs_tutorial.cnn.loss_scorers import AdditiveScorer, GatedScorer, OracleScorer, Scorer
 from gfs_tutorial.cnn.mini_batches import Batch, mini_batches
-from gfs_tutorial.cnn.training import check_model
+from gfs_tutorial.cnn.training_checks import check_model
 from gfs_tutorial.cnn.unit_selection import SCALINGS, UnitSelection
 from gfs_tutorial.cnn.units import Unit
 
@@ -42,6 +42,7 @@ def select_by_loss(
     *,
     scaling: str = "mean",
     with_replacement: bool = False,
+    distinct: int | None = None,
     labels: bool = True,
     candidates: int | None = None,
     oracle: bool = False,
@@ -58,12 +59,13 @@ def select_by_loss(
         size: Number of picks.
         scaling: ``"mean"`` or ``"unit"``, see above.
         with_replacement: Whether a candidate may be picked again.
+        distinct: Stop as soon as so many different candidates are picked; ``None`` goes on to ``size``.
         labels: ``True``: the loss is the cross-entropy; ``False``: half the squared distance of the logits to
             those that the model gives with the whole unit, averaged over the images; labels may be missing.
         candidates: How many random candidates to try at each step (the authors: 50); ``None`` tries all.
         oracle: Run the whole network for each candidate: slow, and obviously right.
         generator: Source of the random candidates, on the CPU; ``None`` takes torch's global one.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar, which counts the candidates tried.
 
     Returns:
         A selection whose errors are the losses after each pick, on the mini-batch of the step. Ties, up to
@@ -73,22 +75,35 @@ def select_by_loss(
         TypeError, ValueError: an argument does not fit (its name is in the message).
         RuntimeError: the network cannot be replayed; ``oracle=True`` still works.
     """
-    steps = picks_by_loss(
-        model,
-        unit,
-        batches,
-        scaling=scaling,
-        with_replacement=with_replacement,
-        labels=labels,
-        candidates=candidates,
-        oracle=oracle,
-        generator=generator,
-    )
-    if checks.positive_int("size", size) > unit.size and not with_replacement:
-        raise ValueError(f"size is {size} but unit {unit.name} has only {unit.size} candidates")
-    bar = tqdm(range(size), desc=unit.name, unit="pick", disable=not progress, leave=False)
-    picks, errors = zip(*(next(steps) for _ in bar))
+    picks, errors = [], []
+    with tqdm(desc="candidates", unit="candidate", disable=not progress, leave=False) as bar:
+        steps = picks_by_loss(
+            model,
+            unit,
+            batches,
+            scaling=scaling,
+            with_replacement=with_replacement,
+            labels=labels,
+            candidates=candidates,
+            oracle=oracle,
+            generator=generator,
+            after_each=bar.update,
+        )
+        if checks.positive_int("size", size) > unit.size and not with_replacement:
+            raise ValueError(f"size is {size} but unit {unit.name} has only {unit.size} candidates")
+        distinct = size if distinct is None else checks.positive_int("distinct", distinct)
+        bar.total = _tries(unit.size, size, with_replacement, candidates)
+        while len(picks) < size and len(set(picks)) < distinct:
+            pick, error = next(steps)
+            picks.append(pick)
+            errors.append(error)
     return UnitSelection(unit, torch.tensor(picks), torch.tensor(errors, dtype=torch.float64), scaling)
+
+
+def _tries(candidates: int, picks: int, with_replacement: bool, most: int | None) -> int:
+    """How many candidates so many picks try, at most ``most`` each."""
+    free = (candidates if with_replacement else candidates - k for k in range(picks))
+    return sum(min(most or n, n) for n in free)
 
 
 def picks_by_loss(
@@ -102,11 +117,12 @@ def picks_by_loss(
     candidates: int | None = None,
     oracle: bool = False,
     generator: torch.Generator | None = None,
+    after_each: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[int, float]]:
     """The picks of :func:`select_by_loss` one by one, each with its loss, for who stops by another rule.
 
-    Arguments and errors as there. Between two picks the model is as it was. Without replacement the iterator
-    ends when all candidates are picked.
+    Arguments and errors as there; ``after_each`` is called after each candidate tried. Between two picks the
+    model is as it was. Without replacement the iterator ends when all candidates are picked.
     """
     check_model(model)
     _check_unit(model, unit)
@@ -118,7 +134,7 @@ def picks_by_loss(
     kind = OracleScorer if oracle or len(unit.gates) > 1 else GatedScorer if unit.gates else AdditiveScorer
     scorer, stream = kind(model, unit), mini_batches(batches, model, labels=labels)
     tries = _Tries(unit.size, with_replacement, candidates, torch.Generator().manual_seed(seed))
-    return _picks(scorer, stream, tries, scaling)
+    return _picks(scorer, stream, tries, scaling, after_each)
 
 
 @dataclass
@@ -139,7 +155,7 @@ class _Tries:
 
 
 def _picks(
-    scorer: Scorer, stream: Iterator[Batch], tries: _Tries, scaling: str
+    scorer: Scorer, stream: Iterator[Batch], tries: _Tries, scaling: str, after_each: Callable[[], object]
 ) -> Iterator[tuple[int, float]]:
     counts = torch.zeros(tries.size, dtype=torch.float64)  # how often each candidate was picked
     for k in itertools.count(1):
@@ -147,7 +163,7 @@ def _picks(
         if len(tried) == 0:
             return
         scale = tries.size / k if scaling == "mean" else 1.0
-        losses = scorer.losses(next(stream), counts, scale, tried)  # (tried,)
+        losses = scorer.losses(next(stream), counts, scale, tried, after_each)  # (tried,)
         best = _lowest(losses, scorer.dtype)
         counts[tried[best]] += 1
         yield int(tried[best]), float(losses[best])

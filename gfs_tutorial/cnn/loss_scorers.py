@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,14 @@ class Scorer(abc.ABC):
         self.dtype = next(model.parameters()).dtype
 
     @torch.no_grad()
-    def losses(self, batch: Batch, counts: Tensor, scale: float, tried: Tensor) -> Tensor:
+    def losses(
+        self,
+        batch: Batch,
+        counts: Tensor,
+        scale: float,
+        tried: Tensor,
+        after_each: Callable[[], object] = lambda: None,
+    ) -> Tensor:
         """Of each candidate to try beside those picked ``counts`` times: (tried,) float64 on the CPU."""
         with evaluation_mode(self.model):
             self.again, self.batch = batch is self.batch, batch
@@ -37,7 +44,10 @@ class Scorer(abc.ABC):
                 images, labels = batch
                 dense = self.record(images)
                 self.target = dense.double() if labels is None else _in_range(labels, dense)
-            losses = [_loss(logits, self.target) for logits in self.answers(counts, scale, tried.tolist())]
+            losses = []
+            for logits in self.answers(counts, scale, tried.tolist()):
+                losses.append(_loss(logits, self.target))
+                after_each()
         return torch.stack(losses).cpu()
 
     @abc.abstractmethod

@@ -153,11 +153,13 @@ class Watch(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
         if func in (F.conv2d, F.linear) and len(args) > 1 and id(args[1]) in self.layers:
-            stride, padding, dilation = (
-                ((*args[3:6], *(1, 0, 1)[len(args[3:6]) :])) if len(args) > 3 else (1, 0, 1)
-            )
-            self.seen(self.layers[id(args[1])], (args[0], stride, padding, dilation), output)
+            self.seen(self.layers[id(args[1])], call_of(args), output)
         return output
+
+
+def call_of(args: tuple) -> tuple:
+    """``(input, stride, padding, dilation)`` of a call of ``conv2d``, or of ``linear``, with ``args``."""
+    return args[0], *args[3:6], *(1, 0, 1)[len(args[3:6]) :]
 
 
 def sampled_rows(
@@ -175,16 +177,34 @@ def sampled_rows(
     Returns:
         (n, p, features) and (n, p, outputs).
     """
-    x, n = call[0], len(output)
+    at = draw_positions(weight, output, generator, positions)
+    return input_rows(call, weight, output, at), output_rows(weight, output, at)
+
+
+def draw_positions(
+    weight: Tensor, output: Tensor, generator: torch.Generator, positions: int = POSITIONS
+) -> Tensor:
+    """Random output positions of a layer, counted row by row, (n, p) int64; arguments as above."""
+    length = output[0, 0].numel() if weight.ndim == 4 else output[0].numel() // output.shape[-1]
+    return _positions(len(output), length, positions, generator).to(output.device)
+
+
+def output_rows(weight: Tensor, output: Tensor, at: Tensor) -> Tensor:
+    """What a layer answers at positions (n, p): (n, p, outputs)."""
+    image = torch.arange(len(output), device=output.device)[:, None]
     if weight.ndim == 2:  # linear: the last axis holds the features
-        x, output = x.reshape(n, -1, x.shape[-1]), output.reshape(n, -1, output.shape[-1])
-        at = _positions(n, x.shape[1], positions, generator).to(x.device)  # (n, p)
-        image = torch.arange(n, device=x.device)[:, None]
-        return x[image, at], output[image, at]
-    at = _positions(n, output[0, 0].numel(), positions, generator).to(x.device)  # (n, p)
+        return output.reshape(len(output), -1, output.shape[-1])[image, at]
+    return output[image, :, at // output.shape[-1], at % output.shape[-1]]
+
+
+def input_rows(call: tuple, weight: Tensor, output: Tensor, at: Tensor) -> Tensor:
+    """What a layer reads for its answers at positions (n, p): (n, p, features)."""
+    x = call[0]
+    if weight.ndim == 2:
+        image = torch.arange(len(x), device=x.device)[:, None]
+        return x.reshape(len(x), -1, x.shape[-1])[image, at]
     y, x_ = at // output.shape[-1], at % output.shape[-1]  # (n, p)
-    image = torch.arange(n, device=x.device)[:, None]
-    return _patches(x, y, x_, weight.shape[2:], *call[1:]), output[image, :, y, x_]
+    return _patches(x, y, x_, weight.shape[2:], *call[1:])
 
 
 def _positions(n: int, length: int, most: int, generator: torch.Generator) -> Tensor:

@@ -20,7 +20,7 @@ from gfs_tutorial.cnn.moments import Moments
 from gfs_tutorial.cnn.unit_selection import UnitSelection
 from gfs_tutorial.cnn.units import Unit
 
-__all__ = ["RIDGE", "pursue"]
+__all__ = ["RIDGE", "BlockCholesky", "pursue"]
 
 RIDGE = 1e-4  # of the mean diagonal of K
 
@@ -56,16 +56,10 @@ def pursue(
     size = unit.size if size is None else checks.positive_int("size", size)
     if size > unit.size:
         raise ValueError(f"size is {size} but {unit.name} has only {unit.size} candidates")
-    rows, rest = divmod(len(moments.input_sum), unit.size)
-    if rest or rows % unit.span:
-        raise ValueError(
-            f"moments have {len(moments.input_sum)} features, which does not fit the {unit.size} candidates "
-            f"of {unit.name}"
-        )
     if order is not None:
         size = len(_checked_order(unit, order))
     checks.not_negative("ridge", ridge)
-    state = _Cholesky(moments.K, _compressed(moments), rows, size, ridge)
+    state = BlockCholesky(unit, moments, size, ridge)
     picks, gains = [], []
     for step in tqdm(range(size), unit.name, disable=not progress, leave=False):
         scores = state.gains()  # (candidates,)
@@ -95,8 +89,13 @@ def _compressed(moments: Moments) -> Tensor:
     return B @ vectors[:, -moments.count :]
 
 
-class _Cholesky:
+class BlockCholesky:
     """The factorisation so far. Groups of ``rows`` rows of K belong to one candidate.
+
+    Args:
+        unit, moments: As in :func:`pursue`.
+        size: Number of picks to come.
+        ridge: As in :func:`pursue`.
 
     Attributes:
         K: (features, features), with the ridge.
@@ -105,12 +104,18 @@ class _Cholesky:
         L: (features, picked rows so far and to come), the factor.
     """
 
-    def __init__(self, K: Tensor, B: Tensor, rows: int, size: int, ridge: float):
+    def __init__(self, unit: Unit, moments: Moments, size: int, ridge: float = RIDGE):
+        rows, rest = divmod(len(moments.input_sum), unit.size)
+        if rest or rows % unit.span:
+            raise ValueError(
+                f"moments have {len(moments.input_sum)} features, which does not fit the {unit.size} "
+                f"candidates of {unit.name}"
+            )
+        K = self.K = moments.K  # (features, features)
         self.rows, self.filled = rows, 0
         mean = float(K.diagonal().mean())
-        self.K = K.clone()
-        self.K.diagonal().add_(ridge * mean if mean > 0 else 1.0)  # no signal at all: any fit is as good
-        self.B = B.clone()
+        K.diagonal().add_(ridge * mean if mean > 0 else 1.0)  # no signal at all: any fit is as good
+        self.B = _compressed(moments)
         self.L = K.new_zeros(size * rows, len(K))  # transposed: a step appends rows
         blocks = self.K.view(len(K) // rows, rows, len(K) // rows, rows)
         self.diagonal = blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1).contiguous()

@@ -3,6 +3,12 @@
 A rival scores the channels of every unit. Its *standard pipeline* removes the lowest scores of the whole
 network, as torch-pruning's global mode does; given to :func:`gfs_tutorial.cnn.prune`, the same scores go
 through our allocation and refit.
+
+All that torch-pruning 1.6 ships are here; its other names are aliases. Two it cannot compute for every
+network, which raises ``ValueError``: FPGM where a grouped convolution reads the channels (RegNet), as it
+repeats a matrix along one axis too few; OBD-C where a layer of a unit has a bias (squeeze-and-excitation,
+VGG), as its Fisher matrix then has a column more than the weights, and where a convolution pads its input by
+itself (EfficientNet-Lite).
 """
 
 from __future__ import annotations
@@ -61,7 +67,7 @@ def rival_scores(
 
     Raises:
         ValueError: an unknown name, no batch, no labels where the criterion needs them, or a unit that
-            torch-pruning's code cannot score (OBD-C and convolutions with a bias, FPGM and some groups).
+            torch-pruning's code cannot score (see above).
     """
     importance = RIVALS[checks.one_of("name", name, tuple(RIVALS))]()
     data = [_images_and_labels(batch, name) for batch in batches]
@@ -191,3 +197,6 @@ def _watch_factors(model: nn.Module, importance: shipped.OBDCImportance, units: 
         importance.modules.append(layer)
         layer.register_forward_pre_hook(importance._save_input)
         layer.register_full_backward_hook(importance._save_grad_output)
+    for module in model.modules():  # such hooks and operations in place exclude each other
+        if hasattr(module, "inplace"):
+            module.inplace = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,9 @@ from gfs_tutorial.cnn.surgery import slice_units
 from gfs_tutorial.cnn.units import Part, Unit
 from gfs_tutorial.files import atomic_write
 
-__all__ = ["load_pruned", "save_pruned", "save_tensors"]
+__all__ = ["load_pruned", "load_tensors", "save_pruned", "save_tensors"]
+
+FORMAT = "gfs-tutorial pruned model"
 
 
 def save_tensors(path: str | Path, content: dict[str, Any]) -> Path:
@@ -23,6 +24,25 @@ def save_tensors(path: str | Path, content: dict[str, Any]) -> Path:
     with atomic_write(path) as file:
         torch.save(content, file)
     return Path(path)
+
+
+def load_tensors(path: str | Path, kind: str) -> dict[str, Any] | None:
+    """What :func:`save_tensors` wrote, on the CPU; ``None`` where it is not of the ``kind`` looked for.
+
+    Args:
+        path: The file.
+        kind: What its entry ``format`` must begin with.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
+    except Exception:  # whatever the bytes are: the unpickler stumbles over foreign ones in many ways
+        return None
+    return content if isinstance(content, dict) and str(content.get("format")).startswith(kind) else None
 
 
 def save_pruned(
@@ -42,7 +62,7 @@ def save_pruned(
         notes: Anything plain to keep with it, e.g. ``architecture="resnet20"``.
     """
     content = {
-        "format": "gfs-tutorial pruned model 1",
+        "format": f"{FORMAT} 1",
         "units": [asdict(unit) for unit in units],
         "kept": {name: torch.as_tensor(candidates).cpu() for name, candidates in kept.items()},
         "state": small.state_dict(),
@@ -68,12 +88,9 @@ def load_pruned(path: str | Path, dense: nn.Module) -> tuple[nn.Module, dict[str
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no pruned model at {path}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is truncated, or no file of save_pruned: {error}") from error
-    if not isinstance(content, dict) or not str(content.get("format", "")).startswith("gfs-tutorial pruned"):
-        raise ValueError(f"{path} is no file of save_pruned")
+    content = load_tensors(path, FORMAT)
+    if content is None:
+        raise ValueError(f"{path} is truncated, or no file of save_pruned")
     try:
         small = slice_units(dense.cpu(), [_unit(fields) for fields in content["units"]], content["kept"])
         _add_biases(small, content["state"])

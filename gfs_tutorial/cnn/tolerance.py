@@ -12,10 +12,8 @@ held aside from selection. Chapter *Channels*.
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import numbers
-import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,20 +24,18 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
+from gfs_tutorial.cnn.checkpoint import Checkpoint, fingerprint
 from gfs_tutorial.cnn.cost import count_macs
+from gfs_tutorial.cnn.held_aside import accuracy, hold_aside
 from gfs_tutorial.cnn.loss import picks_by_loss
 from gfs_tutorial.cnn.mini_batches import mini_batches
-from gfs_tutorial.cnn.replay import evaluation_mode
-from gfs_tutorial.cnn.storage import save_tensors
 from gfs_tutorial.cnn.surgery import masked, slice_units
-from gfs_tutorial.cnn.training import check_model
+from gfs_tutorial.cnn.training_checks import check_model
 from gfs_tutorial.cnn.unit_selection import SCALINGS, UnitSelection
 from gfs_tutorial.cnn.units import Unit, find_units
 
 __all__ = ["PrunedUnit", "ToleranceReport", "prune_with_tolerance"]
 
-FORMAT = "gfs-tutorial tolerance 1"
-HELD_ASIDE = 5  # one mini-batch in so many measures accuracy and is not selected on
 LOOKS = 32  # about how often the accuracy is measured on the way to the whole unit
 
 
@@ -129,15 +125,16 @@ def prune_with_tolerance(
         "candidates": candidates,
         "scaling": scaling,
         "seed": checks.integer_at_least("seed", seed, 0),
-        "weights": _fingerprint(model),
+        "weights": fingerprint(model.state_dict()),
     }
-    batches, evaluate = _hold_aside(batches, model, evaluate)
+    batches, evaluate = hold_aside(batches, model, evaluate)
     example = next(mini_batches(batches, model))[0][:2]  # (2, C, H, W)
     units = find_units(model, example)
-    if checkpoint is not None and Path(checkpoint).exists():
-        state = _resume(model, units, settings, Path(checkpoint))
+    stored = Checkpoint(checkpoint, "prune_with_tolerance 2", settings)
+    if stored.found:
+        state = _resume(model, units, settings["tolerance"], stored)
     else:
-        state = _State(copy.deepcopy(model).eval(), _accuracy(evaluate, model), settings["tolerance"], [], {})
+        state = _State(copy.deepcopy(model).eval(), accuracy(evaluate, model), settings["tolerance"], [], {})
     if math.isnan(state.initial):
         raise ValueError("the accuracy of the model is NaN before anything is pruned")
     for index in range(len(state.rows), len(units)):
@@ -146,9 +143,9 @@ def prune_with_tolerance(
         if train_between is not None:
             _train(state.small, train_between, settings["seed"] + index)
         if checkpoint is not None:
-            _save(state, settings, Path(checkpoint))
+            _keep(state, stored)
     costs = count_macs(model, example), count_macs(state.small, example)
-    accuracies = state.initial, state.target, _accuracy(evaluate, state.small)
+    accuracies = state.initial, state.target, accuracy(evaluate, state.small)
     return state.small, ToleranceReport(*accuracies, *costs, tuple(state.rows), state.kept)
 
 
@@ -183,7 +180,7 @@ def _prune_unit(
     steps = picks_by_loss(
         state.small, unit, batches, scaling=scaling, candidates=settings["candidates"], generator=generator
     )
-    picks, losses, accuracy = [], [], -math.inf
+    picks, losses, reached = [], [], -math.inf
     with tqdm(total=unit.size, desc=unit.name, unit="pick", disable=not progress, leave=False) as bar:
         for pick, loss in steps:
             picks.append(pick)
@@ -193,15 +190,15 @@ def _prune_unit(
                 continue
             selection = UnitSelection(unit, torch.tensor(picks), torch.tensor(losses).double(), scaling)
             with masked(state.small, [unit], {unit.name: selection.mask(len(picks))}):
-                accuracy = _accuracy(evaluate, state.small)
-            bar.set_postfix(accuracy=f"{accuracy:.4g}", target=f"{state.target:.4g}")
-            if accuracy >= state.target:
+                reached = accuracy(evaluate, state.small)
+            bar.set_postfix(accuracy=f"{reached:.4g}", target=f"{state.target:.4g}")
+            if reached >= state.target:
                 break
     kept, weights = selection.kept(len(picks)), selection.weights(len(picks))
     state.small = slice_units(state.small, [unit], {unit.name: kept}, {unit.name: weights})
     state.kept[unit.name] = kept
-    reached = accuracy >= state.target
-    state.rows.append(PrunedUnit(unit.name, unit.size, len(kept), accuracy, losses[-1], reached))
+    enough = reached >= state.target
+    state.rows.append(PrunedUnit(unit.name, unit.size, len(kept), reached, losses[-1], enough))
 
 
 def _train(small: nn.Module, train_between: Callable[[nn.Module], Any], seed: int) -> None:
@@ -213,78 +210,20 @@ def _train(small: nn.Module, train_between: Callable[[nn.Module], Any], seed: in
     small.eval()
 
 
-def _accuracy(evaluate: Callable[[nn.Module], float], model: nn.Module) -> float:
-    with torch.no_grad(), evaluation_mode(model):
-        value = evaluate(model)
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"evaluate must return a number, got {value!r}") from error
+def _keep(state: _State, stored: Checkpoint) -> None:
+    rows = [asdict(row) for row in state.rows]
+    stored.keep(initial=state.initial, rows=rows, kept=state.kept, state=state.small.state_dict())
 
 
-def _hold_aside(
-    batches: Iterable[Any], model: nn.Module, evaluate: Callable[[nn.Module], float] | None
-) -> tuple[Iterable[Any], Callable[[nn.Module], float]]:
-    """Mini-batches to select on, and a measure of accuracy that sees none of them."""
-    mini_batches(batches, model)  # an error where it is nothing to iterate over
-    if evaluate is not None:
-        if iter(batches) is batches:
-            raise TypeError(
-                "batches must be a list or a data loader, not an iterator: each unit starts afresh"
-            )
-        return batches, evaluate
-    batches = list(batches)
-    if len(batches) == 1:
-        raise ValueError("batches is one mini-batch: give at least two, or evaluate, to hold images aside")
-    stream = mini_batches(batches, model)
-    checked = [next(stream) for _ in range(max(1, len(batches)))]  # an error where there is none
-    aside = checked[HELD_ASIDE - 1 :: HELD_ASIDE] or checked[-1:]
-    select = [batch for batch in checked if not any(batch is other for other in aside)]
-    return select, lambda net: _top1(net, aside)
-
-
-def _top1(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> float:
-    correct = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in batches)
-    return correct / sum(len(labels) for _, labels in batches)
-
-
-def _fingerprint(model: nn.Module) -> str:
-    """The same for the same weights and buffers, on every machine."""
-    digest = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _save(state: _State, settings: dict[str, Any], path: Path) -> None:
-    content = {
-        "format": FORMAT,
-        "settings": settings,
-        "initial": state.initial,
-        "rows": [asdict(row) for row in state.rows],
-        "kept": state.kept,
-        "weights": state.small.state_dict(),
-    }
-    save_tensors(path, content)
-
-
-def _resume(model: nn.Module, units: list[Unit], settings: dict[str, Any], path: Path) -> _State:
+def _resume(model: nn.Module, units: list[Unit], tolerance: float, stored: Checkpoint) -> _State:
     """The state in a checkpoint of the run that began with ``model``."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"checkpoint {path} is no file of prune_with_tolerance: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"checkpoint {path} is no file of prune_with_tolerance")
-    differing = [key for key, value in settings.items() if content["settings"].get(key) != value]
-    rows = [PrunedUnit(**row) for row in content["rows"]]
+    found = stored.found
+    rows = [PrunedUnit(**row) for row in found["rows"]]
     if [row.name for row in rows] != [unit.name for unit in units[: len(rows)]]:
-        differing.append("units")
-    if differing:
-        raise ValueError(f"checkpoint {path} is of a run with other {', '.join(differing)}: remove it")
-    small = slice_units(model, units, content["kept"])
-    small.load_state_dict(content["weights"])
-    return _State(small.eval(), content["initial"], settings["tolerance"], rows, content["kept"])
+        raise ValueError(f"checkpoint {stored.path} is of a run with other units: remove it")
+    small = slice_units(model, units, found["kept"])
+    small.load_state_dict(found["state"])
+    return _State(small.eval(), found["initial"], tolerance, rows, found["kept"])
 
 
 def _check(model, tolerance, evaluate, train_between, candidates, scaling) -> None:

@@ -15,12 +15,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
+from gfs_tutorial.cnn.augmentation import augment_batch, normalize
+from gfs_tutorial.cnn.training_checks import (
+    PRECISIONS,
+    check_fit,
+    check_images,
+    check_model,
+    check_settings,
+    count_steps,
+)
 from gfs_tutorial.training import TrainingDivergedError, half_squared_error
 
-__all__ = ["FitHistory", "augment_batch", "evaluate", "fit", "normalize"]
+__all__ = ["FitHistory", "evaluate", "fit", "native_precision", "normalize"]
 
 WARM_UP = 0.2  # share of the steps on which the learning rate rises
-PRECISIONS = ("auto", "bfloat16", "float32")
 CHECK_EVERY = 25  # steps between looks at the recorded losses: a look waits for the GPU
 HOPELESS = 20.0  # a loss this many times the first one (or 1) will not come back
 
@@ -95,9 +103,9 @@ def fit(
         TypeError, ValueError: an argument does not fit (its name is in the message).
         TrainingDivergedError: the loss became NaN, infinite, or twenty times the first one (or 1).
     """
-    device = _check_fit(model, X, y, teacher, batch_size, generator)
-    steps = _count_steps(epochs, steps, len(X), batch_size)
-    _check_settings(lr, weight_decay, label_smoothing, augment, distance, optimizer, precision)
+    device = check_fit(model, X, y, teacher, batch_size, generator)
+    steps = count_steps(epochs, steps, len(X), batch_size)
+    check_settings(lr, weight_decay, label_smoothing, augment, distance, optimizer, precision)
     precision = native_precision(device) if precision == "auto" else precision
     updates = _optimizer(model.to(memory_format=torch.channels_last), optimizer, lr, weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(updates, lambda step: one_cycle(step, steps))
@@ -169,47 +177,6 @@ def evaluate(
             logits = model(normalize(images.to(device), mean, std))  # (batch, C)
             correct += (logits.argmax(1) == labels.to(device)).sum()
     return int(correct) / len(y)
-
-
-def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Images (m, 3, H, W) uint8 as float32 of mean 0 and deviation 1 a channel, channels last in memory."""
-    if len(mean) != 3 or len(std) != 3 or not min(std) > 0:
-        raise ValueError(f"mean and std must be three numbers each, std positive, got {mean} and {std}")
-    shape = {"dtype": torch.float32, "device": images.device}
-    shift = 255 * torch.tensor(mean, **shape)[:, None, None]  # (3, 1, 1)
-    scale = 255 * torch.tensor(std, **shape)[:, None, None]
-    return ((images - shift) / scale).contiguous(memory_format=torch.channels_last)
-
-
-def augment_batch(images: Tensor, generator: torch.Generator | None = None, *, flip: bool = True) -> Tensor:
-    """Shift each image by up to an eighth, mirroring what lies beyond the edge, and flip every other one.
-
-    All of it is one gather: output pixel (r, c) of image j is its input pixel (rows[j, r], columns[j, c]).
-
-    Args:
-        images: (m, 3, H, W) of any dtype, on any device.
-        generator: Source of shifts and flips, on the CPU.
-        flip: Whether to flip left and right.
-
-    Returns:
-        (m, 3, H, W), channels last in memory.
-    """
-    m, _, height, width = images.shape
-    rows, columns = (_shifted(m, length, generator) for length in (height, width))  # (m, H), (m, W)
-    if flip:
-        flipped = torch.rand(m, 1, generator=generator) < 0.5
-        columns = torch.where(flipped, width - 1 - columns, columns)
-    rows, columns = rows.to(images.device), columns.to(images.device)
-    each = torch.arange(m, device=images.device)[:, None, None]
-    picked = images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]  # (m, H, W, 3)
-    return picked.permute(0, 3, 1, 2)
-
-
-def _shifted(m: int, length: int, generator: torch.Generator | None) -> Tensor:
-    """Positions 0 to length - 1, moved by a random amount in each of m rows and mirrored at both ends."""
-    most = length // 8
-    shift = torch.randint(-most, most + 1, (m, 1), generator=generator)
-    return (length - 1) - ((length - 1) - (torch.arange(length) + shift).abs()).abs()  # (m, length)
 
 
 def one_cycle(step: int, steps: int) -> float:
@@ -291,65 +258,3 @@ def _check_losses(losses: Tensor, done: int) -> float:
             f"the loss diverged: {float(losses[step]):.3g} on the batch of step {step}. Lower lr"
         )
     return float(window.mean())
-
-
-def _count_steps(epochs: int | None, steps: int | None, m: int, batch_size: int) -> int:
-    if (epochs is None) == (steps is None):
-        raise ValueError(f"give one of epochs and steps, got epochs={epochs} and steps={steps}")
-    if steps is not None:
-        return checks.positive_int("steps", steps)
-    return checks.positive_int("epochs", epochs) * (m // batch_size)
-
-
-def _check_fit(model, X, y, teacher, batch_size, generator) -> torch.device:
-    device = check_model(model)
-    if teacher is not None:
-        if check_model(teacher, "teacher") != device:
-            raise ValueError("model and teacher are on different devices: move one of them")
-        if teacher is model:
-            raise ValueError("teacher is the model itself: pass a copy (copy.deepcopy) taken before training")
-    check_images(X, y if teacher is None else None)
-    if teacher is None and y is None:
-        raise ValueError("y is missing: give labels or a teacher")
-    if checks.positive_int("batch_size", batch_size) > len(X):
-        raise ValueError(f"batch_size is {batch_size} but X has only {len(X)} images: lower it")
-    checks.generator(generator)
-    return device
-
-
-def _check_settings(lr, weight_decay, label_smoothing, augment, distance, optimizer, precision) -> None:
-    checks.not_negative("lr", lr)
-    checks.not_negative("weight_decay", weight_decay)
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
-    if not isinstance(augment, bool) and augment != "crop":
-        raise ValueError(f'augment must be True, False or "crop", got {augment!r}')
-    checks.one_of("distance", distance, ("squared", "kl"))
-    checks.one_of("optimizer", optimizer, ("sgd", "adam"))
-    checks.one_of("precision", precision, PRECISIONS)
-
-
-def check_model(model: nn.Module, name: str = "model") -> torch.device:
-    """The device of ``model``; raises where it is no module or has no parameters."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"{name} must be a torch.nn.Module, got {type(model).__name__}")
-    first = next(model.parameters(), None)
-    if first is None:
-        raise ValueError(f"{name} has no parameters")
-    return first.device
-
-
-def check_images(X: Tensor, y: Tensor | None = None) -> None:
-    """Raise where ``X`` is not (m, 3, H, W) uint8, or ``y`` is neither ``None`` nor (m,) int64."""
-    if checks.is_tensor("X", X).dtype != torch.uint8:
-        raise TypeError(f"X must hold uint8 pixels of 0 to 255, got {X.dtype}: normalisation is done here")
-    if X.ndim != 4 or X.shape[1] != 3 or len(X) == 0:
-        raise ValueError(f"X must have shape (m, 3, H, W) and not be empty, got {tuple(X.shape)}")
-    if y is None:
-        return
-    if checks.is_tensor("y", y).dtype != torch.int64:
-        raise TypeError(f"y must hold int64 class numbers, got {y.dtype}: convert with .long()")
-    if y.shape != X.shape[:1]:
-        raise ValueError(f"y must have shape ({len(X)},) as there are {len(X)} images, got {tuple(y.shape)}")
-    if int(y.min()) < 0:
-        raise ValueError(f"y must hold class numbers from 0, got {int(y.min())}")
