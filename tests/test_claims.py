@@ -95,3 +95,12 @@ def test_the_table_has_a_row_for_each_claim_and_says_what_waits():
     assert len(lines) >= 4 and all(claims.OPEN in line and "waits" in line for line in lines[2:])
     assert len({line.count("|") for line in lines}) == 1
     assert all(("Ye" in claim.source) or ("Wolfe" in claim.source) for claim in claims.CLAIMS)
+
+
+def test_a_claim_whose_results_are_not_there_yet_waits(monkeypatch):
+    def missing(name):
+        raise FileNotFoundError(name)
+
+    monkeypatch.setattr(results, "stored", missing)
+    lines = claims.table().splitlines()[2:]
+    assert len(lines) == len(claims.CLAIMS) and all(claims.OPEN in line for line in lines)

@@ -94,7 +94,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_results_to_the_bit(folde
     begin = time.perf_counter()
     start(tmp_path / "whole").join()
     whole, moments, killed = time.perf_counter() - begin, random.Random(0), 0
-    while killed < 12:
+    while killed < 6:
         child = start(folder)
         child.join(moments.uniform(0, 0.7 * whole))
         child.kill()

@@ -204,9 +204,12 @@ CLAIMS = (
 
 
 def table(claims: Sequence[Claim] = CLAIMS) -> str:
-    """The claims as a Markdown table."""
+    """The claims as a Markdown table. Where the result file is not there yet, the verdict says so."""
     lines = ["| claim | source | what we ran | what came out | verdict |", "|---|---|---|---|---|"]
     for claim in claims:
-        outcome, verdict = claim.judge() if claim.judge is not None else ("", OPEN)
+        try:
+            outcome, verdict = claim.judge() if claim.judge is not None else ("", OPEN)
+        except FileNotFoundError:
+            outcome, verdict = "", OPEN
         lines.append(f"| {claim.text} | {claim.source} | {claim.ran} | {outcome} | **{verdict}** |")
     return "\n".join(lines)
