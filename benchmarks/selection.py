@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import statistics
 import subprocess
@@ -37,14 +38,20 @@ from gfs_tutorial.selection.activations import StoredActivations, activations_of
 from gfs_tutorial.selection.greedy import select_from_activations
 
 SETTINGS = {
-    "large": {"neurons": 10_000, "size": 200, "iterations": 500, "brute_force_steps": 2, "repeats": 3},
+    "large": {
+        "neurons": 10_000,
+        "size": 200,
+        "outputs and iterations": [[1, 100], [10, 100], [1, 500]],
+        "brute_force_steps": 2,
+        "repeats": 2,
+    },
     "small": {"neurons": 1_000, "rows": 2_000, "size": 100, "iterations": [0, 100, 300], "repeats": 15},
     "grid": {
         "neurons": [100, 1_000, 10_000],
         "rows": [100, 1_000, 10_000],
         "sizes": [50, 200],
         "iterations": 100,
-        "repeats": 7,
+        "repeats": 5,
     },
     "memory": {"neurons": 4_000, "rows": 60_000, "size": 50},
     "seed": 0,
@@ -96,19 +103,19 @@ def one_product_each(hidden: Tensor, neurons: list[int]) -> None:
         torch.mv(hidden, hidden[neuron])
 
 
-def large(device: str, outputs: int) -> dict[str, object]:
+def large(device: str, outputs: int, iterations: int) -> dict[str, object]:
     s = SETTINGS["large"]
     data = load_mnist("binary" if outputs == 1 else "one-hot", verbose=False)
     X, y = data.X_train.to(device), data.y_train.to(device)
     generator = torch.Generator().manual_seed(SETTINGS["seed"])
     net = TwoLayerNet(784, s["neurons"], outputs, generator=generator).to(device)
-    options = {"iterations": s["iterations"], "batch_size": 100, "lr": (0.01, 1.0), "progress": False}
+    options = {"iterations": iterations, "batch_size": 100, "lr": (0.01, 1.0), "progress": False}
     train_sgd(net, X, y, generator=generator, **options)
     names = ("forward pass", "product each", "plain score form", "with the draft")
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(s["repeats"]):
         hidden = None  # two of them may not fit in memory
-        spent, activations = seconds(activations_of, net, X)
+        spent, activations = seconds(activations_of, net, X, math.inf)
         hidden = activations.hidden
         times["forward pass"].append(spent)
         spent, path = select(StoredActivations, hidden, net.output_weights, y, s["size"])
@@ -126,7 +133,14 @@ def large(device: str, outputs: int) -> dict[str, object]:
     ours = row["with the draft"]
     for name, value in row.items():
         print(f"  {name:20s} {value:9.2f} s   {value / ours:7.2f} times the selection", flush=True)
-    about = {"outputs": outputs, "rows": len(X), "distinct": len(distinct), "data": data.source}
+    about = {
+        "outputs": outputs,
+        "iterations": iterations,
+        "reads": len(path.reads),
+        "rows": len(X),
+        "distinct": len(distinct),
+        "data": data.source,
+    }
     about |= {"hidden_bytes": hidden.numel() * hidden.element_size(), "device": device}
     return {**about, "seconds": row}
 
@@ -219,10 +233,10 @@ def main() -> None:
     if options.memory_child:
         memory_child(options.memory_child == "passes")
         return
-    found = {}
-    for outputs in (1, 10):
-        print(f"large, {outputs} output(s)")
-        found[f"large, {outputs}"] = large(options.device, outputs)
+    found: dict[str, object] = {"large": []}
+    for outputs, iterations in SETTINGS["large"]["outputs and iterations"]:
+        print(f"large, {outputs} output(s), {iterations} SGD iterations")
+        found["large"].append(large(options.device, outputs, iterations))
     for name, measure in (("small", small), ("grid", grid), ("memory", lambda: memory(options.threads))):
         print(name)
         found[name] = measure()

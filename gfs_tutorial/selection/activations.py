@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from gfs_tutorial.networks import ACTIVATIONS, TwoLayerNet
 __all__ = ["RecomputedActivations", "StoredActivations", "activations_of"]
 
 CHUNK = 2**17  # activations widened to float64 at once: 1 MiB, which stays in the cache
+LEAST = 8  # neurons widened at once, in any case
+SLAB = 500  # neurons multiplied at once
 IN_PLACE = 2**22  # activations that the nonlinearity is applied to at once
 SHARE = 0.7  # of the free memory that the activations may take
 RUN = 16  # consecutive rows that a sample takes together: a cache line
@@ -37,9 +40,15 @@ class StoredActivations:
 
     def products(self, neurons: list[int]) -> Tensor:
         """Inner products of the activations of all neurons with those of some, (n, N)."""
+        N, m = self.shape
         if len(neurons) == 1:
             return torch.mv(self.hidden, self.hidden[neurons[0]])[None]
-        return torch.mm(self.hidden, self.hidden[neurons].T).T.contiguous()
+        block = self.hidden[neurons].T  # (m, n)
+        whole = N - N % SLAB
+        # Slabs, for the matrix products of CPU libraries are slow where one side is so much the longer.
+        slabs = self.hidden[:whole].view(-1, SLAB, m)  # (N / SLAB, SLAB, m)
+        found = torch.bmm(slabs, block.expand(len(slabs), *block.shape)).flatten(0, 1)  # (whole, n)
+        return torch.cat([found, torch.mm(self.hidden[whole:], block)]).T.contiguous()
 
     def sample(self, count: int) -> Tensor:
         """Activations on about ``count`` rows of the data, spread evenly, (N, n)."""
@@ -52,7 +61,7 @@ class StoredActivations:
     def tiles(self) -> Iterator[tuple[slice, slice, Tensor]]:
         """All activations in float64, tile by tile: which neurons, which rows of the data, (n, r)."""
         N, m = self.shape
-        high = max(1, CHUNK // m)
+        high = max(LEAST, CHUNK // m)
         wide = self.hidden.new_empty(min(high, N), m, dtype=torch.float64)  # fresh memory is slow
         for start in range(0, N, high):
             part = slice(start, min(start + high, N))
@@ -140,10 +149,11 @@ def _stored(net: TwoLayerNet, X: Tensor) -> Tensor:
 
 
 def _free(device: torch.device) -> float:
-    """Bytes of memory that are free on a device; infinite where the system does not say."""
+    """Bytes of memory that may be taken on a device; infinite where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return float("inf")
+    try:  # Linux: what is free, and what would be given back by its caches
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return math.inf
