@@ -1,6 +1,6 @@
 """Exact greedy forward selection, side by side with slower ways to the same picks.
 
-    GFS_DATA_ROOT=... python benchmarks/selection.py [--threads 2] [--save results/benchmark-selection.json]
+    GFS_DATA_ROOT=... python benchmarks/selection.py [--threads 2] [--part NAME] [--save FILE]
 
 large   N = 10,000 on all of MNIST (or what is there of it), after some SGD, with one and with ten outputs:
         computing the activations, one matrix-vector product per distinct neuron, the
@@ -19,12 +19,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -145,6 +145,14 @@ def large(device: str, outputs: int, iterations: int) -> dict[str, object]:
     return {**about, "seconds": row}
 
 
+def large_networks(device: str) -> list[dict[str, object]]:
+    rows = []
+    for outputs, iterations in SETTINGS["large"]["outputs and iterations"]:
+        print(f"{outputs} output(s), {iterations} SGD iterations")
+        rows.append(large(device, outputs, iterations))
+    return rows
+
+
 def small() -> list[dict[str, object]]:
     s, rows = SETTINGS["small"], []
     for iterations in s["iterations"]:
@@ -167,7 +175,7 @@ def small() -> list[dict[str, object]]:
     return rows
 
 
-def grid() -> dict[str, object]:
+def grid() -> list[dict[str, object]]:
     s, rows = SETTINGS["grid"], []
     for N in s["neurons"]:
         for m in s["rows"]:
@@ -186,7 +194,9 @@ def grid() -> dict[str, object]:
                 row["ratio"] = statistics.median(a / b for a, b in zip(fast, plain))
                 rows.append(row)
                 print("  " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
-    return {"rows": rows, "exponents": exponents([row for row in rows if row["neurons"] >= 1_000])}
+    fitted = exponents([row for row in rows if row["neurons"] >= 1_000])
+    print("  time grows like " + " ".join(f"{key}^{value:.2f}" for key, value in fitted.items()))
+    return [{**row, "exponents": fitted} for row in rows]
 
 
 def exponents(rows: list[dict]) -> dict[str, float]:
@@ -204,11 +214,16 @@ def memory_child(passes: bool) -> None:
     net = TwoLayerNet(100, s["neurons"])
     full = 4 * s["neurons"] * s["rows"]
     greedy_forward_selection(net, X[:100], X[:100, 0], 5)  # the libraries' own memory
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     limit = full / 10 if passes else None
     spent, _ = seconds(lambda: greedy_forward_selection(net, X, X[:, 0], s["size"], max_memory=limit))
-    peak = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    print(json.dumps({"passes": passes, "peak over H": peak / full, "seconds": spent}))
+    print(json.dumps({"passes": passes, "peak over H": (peak_memory() - before) / full, "seconds": spent}))
+
+
+def peak_memory() -> int:
+    """Bytes; on Linux. The peak that ``resource`` reports is inherited from the parent process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def memory(threads: int) -> list[dict[str, object]]:
@@ -226,26 +241,28 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--save", help="write the result to this file")
+    parser.add_argument("--part", choices=("large", "small", "grid", "memory"), action="append")
+    parser.add_argument("--save", help="write the result to this file, each part as it is done")
     parser.add_argument("--memory-child", choices=("stored", "passes"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory_child:
         memory_child(options.memory_child == "passes")
         return
-    found: dict[str, object] = {"large": []}
-    for outputs, iterations in SETTINGS["large"]["outputs and iterations"]:
-        print(f"large, {outputs} output(s), {iterations} SGD iterations")
-        found["large"].append(large(options.device, outputs, iterations))
-    for name, measure in (("small", small), ("grid", grid), ("memory", lambda: memory(options.threads))):
-        print(name)
-        found[name] = measure()
-    if options.save:
-        command = f"GFS_DATA_ROOT=... python benchmarks/selection.py --threads {options.threads}"
-        settings = {**SETTINGS, "threads": options.threads}
-        results.write(
-            options.save, {**results.provenance(f"{command} --save {options.save}", settings), **found}
-        )
+    command = f"GFS_DATA_ROOT=... python benchmarks/selection.py --threads {options.threads}"
+    record = results.provenance(command, {**SETTINGS, "threads": options.threads})
+    measure = {
+        "large": lambda: large_networks(options.device),
+        "small": small,
+        "grid": grid,
+        "memory": lambda: memory(options.threads),
+    }
+    for name in options.part or measure:
+        print(name, flush=True)
+        part = {**record, "rows": measure[name]()}
+        if options.save:
+            parts = results.read(options.save)["parts"] if Path(options.save).exists() else {}
+            results.write(options.save, {**record, "parts": {**parts, name: part}})
 
 
 if __name__ == "__main__":

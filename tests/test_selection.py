@@ -22,6 +22,7 @@ def path_through_the_code(request):
     with pytest.MonkeyPatch.context() as patch:
         if request.param != "one column at a time":
             patch.setattr(draft, "SMALLEST", 0)
+            patch.setattr(draft, "SHORTEST", 0)
             patch.setattr(activations.StoredActivations, "block", 4)
         if request.param == "bad draft":  # from two rows of the data
             patch.setattr(draft, "ROWS", (2, 2))

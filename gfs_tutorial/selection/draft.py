@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Draft"]
 
-SMALLEST = 2**18  # activations below which a column costs less than guessing
+SMALLEST = 2**24  # activations below which a column costs less than guessing
+SHORTEST = 2**12  # rows of the data below which it does
 ROWS = (256, 2048)  # of the sample, at least and at most
 PATIENCE = 3  # steps ahead for each column that is wanted
 KNOWN = 256  # columns that a guess rests on, at most
@@ -37,7 +38,8 @@ class Draft:
 
     def __init__(self, activations: StoredActivations | RecomputedActivations, output_weights: Tensor):
         N, m = activations.shape
-        self.block = activations.block if N * m >= SMALLEST else 1
+        pays = isinstance(activations, RecomputedActivations) or (N * m >= SMALLEST and m >= SHORTEST)
+        self.block = activations.block if pays else 1
         self.output_weights = output_weights
         if self.block > 1:
             self.sample = activations.sample(min(max(m // 16, ROWS[0]), ROWS[1]))  # (N, r)
