@@ -18,7 +18,6 @@ from gfs_tutorial.cnn.prune import prune
 
 RUNS = {
     "default": {"macs": 0.6},
-    "dense": {"macs": 0.6, "inputs": "dense"},
     "pruned": {"macs": 0.6, "inputs": "pruned"},
     "loss": {"macs": 0.6, "method": "loss", "refit": False, "recalibrate": True},
     "local": {"ratio": 0.5, "method": "local", "refit": False, "with_replacement": True},
@@ -124,6 +123,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_named(tmp_path):
         ({"model": other}, "weights"),
         ({"batches": [(images + 1, labels)]}, "images"),
         ({"batches": [(images, labels.flip(0))]}, "labels"),
+        ({"batches": [(images[:4], labels[:4]), (images[4:], labels[4:])]}, "batches, labels"),
         ({"importance": lambda unit: torch.ones(unit.size)}, "own_scores, importance"),
     ):
         arguments = {"model": model, "batches": batches[:1], **options, **changed}

@@ -12,6 +12,7 @@ from torch import nn
 from torch_pruning.pruner import importance as shipped
 
 from gfs_tutorial.cnn.cost import MacModel, count_macs
+from gfs_tutorial.cnn.models.resnet_cifar import ResNetCifar
 from gfs_tutorial.cnn.prune import prune
 from gfs_tutorial.cnn.rivals import RIVALS, global_candidates, rival_scores
 from gfs_tutorial.cnn.surgery import slice_units
@@ -44,9 +45,21 @@ def test_every_importance_that_torch_pruning_ships_is_a_rival():
     assert {type(make()) for make in RIVALS.values()} == {c for c in classes if c.__name__ not in names}
 
 
+@pytest.fixture(scope="module")
+def residual():
+    """A tiny residual net without biases, which every rival can score."""
+    torch.manual_seed(0)
+    model = ResNetCifar(1, (8, 12, 16)).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    batches = [(torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 3])) for _ in range(2)]
+    return model, batches[0][0], find_units(model, batches[0][0]), batches
+
+
 @pytest.mark.parametrize("name", RIVALS)
-def test_every_rival_prunes_to_our_counts_and_in_the_global_mode(name, small):
-    model, x, units, batches = small
+def test_every_rival_prunes_to_our_counts_and_in_the_global_mode(name, residual):
+    model, x, units, batches = residual
     scores = rival_scores(name, model, units, batches)
     costs = MacModel(model, units, x)
     counts = {unit.name: max(1, unit.size // 3) for unit in units}
@@ -60,9 +73,9 @@ def test_every_rival_prunes_to_our_counts_and_in_the_global_mode(name, small):
 
 
 @pytest.mark.parametrize("name", ["l1", "l2", "fpgm", "bn-scale"])
-def test_the_global_mode_is_that_of_torch_pruning(name, small):
+def test_the_global_mode_is_that_of_torch_pruning(name, residual):
     """Its own pruner, kept away from all layers but those of our units, removes the same channels."""
-    model, x, units, _ = small
+    model, x, units, _ = residual
     ours = {part.name for unit in units for part in unit.parts if part.role in ("out", "depthwise")}
     pruner = tp.pruner.BasePruner(
         copy.deepcopy(model), x, RIVALS[name](), global_pruning=True, pruning_ratio=0.6
@@ -94,6 +107,13 @@ def test_activation_ranks_by_the_mean_size_of_the_consumers_input():
     torch.testing.assert_close(
         scores["layer1.0.conv1"].float(), expected / expected.mean(), rtol=1e-4, atol=1e-6
     )
+
+
+def test_activation_does_not_depend_on_how_images_are_batched(residual):
+    model, x, units, _ = residual
+    whole, parts = (rival_scores("activation", model, units, batches) for batches in ([x], [x[:1], x[1:]]))
+    for name, scores in whole.items():
+        torch.testing.assert_close(parts[name], scores, rtol=1e-5, atol=0)
 
 
 def test_the_random_rival_follows_its_seed(small):

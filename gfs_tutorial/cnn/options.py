@@ -24,7 +24,7 @@ class Options:
     """Arguments of :func:`~gfs_tutorial.cnn.prune`, which explains them; all are plain values.
 
     Raises:
-        TypeError, ValueError: an argument does not fit, by itself or beside another.
+        ValueError: an argument does not fit, by itself or beside another.
     """
 
     macs: float | None
@@ -47,8 +47,6 @@ class Options:
         checks.one_of("allocation", self.allocation, ALLOCATIONS)
         checks.one_of("inputs", self.inputs, INPUTS)
         checks.one_of("scaling", self.scaling, SCALINGS)
-        checks.positive_int("multiple", self.multiple)
-        checks.integer_at_least("seed", self.seed, 0)
         if self.ratio is not None and self.counts is not None:
             raise ValueError("give one of ratio and counts, not both")
         if self.ratio is None and self.counts is None and self.macs is None:
@@ -91,6 +89,6 @@ class Options:
                 raise ValueError(
                     f"counts names {name!r}, which is no unit; units are {', '.join(everything)}"
                 )
-            if checks.positive_int(f"counts of {name}", count) > everything[name]:
+            if count > everything[name]:
                 raise ValueError(f"counts of {name} is {count} but it has {everything[name]} candidates")
         return self.counts

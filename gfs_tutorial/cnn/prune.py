@@ -12,14 +12,14 @@ Chapter *Channels*.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from gfs_tutorial import checks
 from gfs_tutorial.cnn.calibration import Calibration
 from gfs_tutorial.cnn.checkpoint import Checkpoint, fingerprint
 from gfs_tutorial.cnn.cost import count_macs, count_parameters
@@ -107,14 +107,12 @@ def prune(
             that cannot be met, or a checkpoint of another run.
     """
     start = time.perf_counter()
-    if importance is not None and not (callable(importance) or isinstance(importance, Mapping)):
-        raise TypeError(f"importance must give scores to a unit, got {type(importance).__name__}")
     if floor is None:
         floor = 0.1 if isinstance(model, nn.Module) and count_parameters(model) < SMALL else 0.04
     options = Options(
-        macs=macs,
-        ratio=ratio,
-        counts=None if counts is None else dict(counts),
+        macs=None if macs is None else float(macs),
+        ratio=None if ratio is None else float(ratio),
+        counts=counts and {n: checks.positive_int(f"counts of {n}", k) for n, k in counts.items()},
         method=method,
         own_scores=importance is not None,
         allocation=allocation,
@@ -123,18 +121,18 @@ def prune(
         recalibrate=recalibrate,
         scaling=scaling,
         with_replacement=with_replacement,
-        multiple=multiple,
-        floor=floor,
-        seed=seed,
+        multiple=checks.positive_int("multiple", multiple),
+        floor=float(floor),
+        seed=checks.integer_at_least("seed", seed, 0),
     )
     batches = list(batches) if isinstance(batches, Iterable) and not isinstance(batches, Tensor) else batches
     images = gather_images(batches)
     images = images.to(next(model.parameters(), images).device) if isinstance(model, nn.Module) else images
     dense = Calibration(model, images, seed=seed, progress=progress)
-    scores = {unit.name: importance(unit) for unit in dense.units} if callable(importance) else importance
+    scores = _scores(importance, dense.units)
     settings = asdict(options)
     if checkpoint is not None:
-        settings |= _fingerprints(model, images, batches if method == "loss" else [], scores)
+        settings |= _fingerprints(model, images, batches if method == "loss" else [], scores or {})
     stored = Checkpoint(checkpoint, "prune 1", settings)
     ranking = Ranking(model, batches, method, scores, scaling, with_replacement, refit, progress)
     sizes, errors = options.sizes(
@@ -164,14 +162,28 @@ def _report(
     )
 
 
+def _scores(importance: Any, units: Iterable[Unit]) -> dict[str, Tensor] | None:
+    """Name of a unit to what the caller's ranking says of it, where it says anything."""
+    if importance is None:
+        return None
+    if callable(importance):
+        found = {unit.name: importance(unit) for unit in units}
+    elif isinstance(importance, Mapping):
+        found = {unit.name: importance[unit.name] for unit in units if unit.name in importance}
+    else:
+        raise TypeError(f"importance must give scores to a unit, got {type(importance).__name__}")
+    return {name: checks.is_tensor(f"importance of {name}", values) for name, values in found.items()}
+
+
 def _fingerprints(
-    model: nn.Module, images: Tensor, batches: Iterable[Any], scores: Mapping[str, Tensor] | None
-) -> dict[str, str]:
-    """Of all tensors on which a run depends; labels count where there is a loss that looks at them."""
-    labels = [batch[1] for batch in batches if isinstance(batch, (tuple, list)) and len(batch) > 1]
+    model: nn.Module, images: Tensor, batches: Sequence[Any], scores: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Of all tensors on which a run depends; batches and labels count where there is a loss to look at."""
+    pairs = {f"batch {i}": b for i, b in enumerate(batches) if isinstance(b, (tuple, list)) and len(b) > 1}
     return {
         "weights": fingerprint(model.state_dict()),
         "images": fingerprint({"images": images}),
-        "labels": fingerprint({f"batch {i}": torch.as_tensor(y) for i, y in enumerate(labels)}),
-        "importance": fingerprint({n: torch.as_tensor(values) for n, values in (scores or {}).items()}),
+        "batches": [len(gather_images([batch])) for batch in batches],
+        "labels": fingerprint({name: pair[1] for name, pair in pairs.items() if isinstance(pair[1], Tensor)}),
+        "importance": fingerprint(scores),
     }

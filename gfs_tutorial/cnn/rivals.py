@@ -164,9 +164,7 @@ def _looked_at(
 ) -> Iterator[None]:
     """Let the criteria that look at data see it, each in the way that torch-pruning asks for."""
     if name == "activation":
-        images = torch.cat([images for images, _ in data])  # it keeps the last forward pass only
-        with importance.compute_importance(model), torch.no_grad():
-            model(images)
+        _average_activations(model, importance, [images for images, _ in data])
     elif name == "obdc":
         _watch_factors(model, importance, units)
     if name in NEEDS_LABELS:
@@ -179,6 +177,24 @@ def _looked_at(
             elif name == "obdc":
                 _step(importance)
     yield
+
+
+@torch.no_grad()
+def _average_activations(
+    model: nn.Module, importance: shipped.ActivationImportance, batches: Sequence[Tensor]
+) -> None:
+    """What its hooks note of all images in one pass, batch by batch: they keep the last one only."""
+    noted: dict[nn.Module, Tensor] = {}
+    with importance.compute_importance(model):
+        for images in batches:
+            model(images)
+            for layer in model.modules():
+                if hasattr(layer, "_importance"):  # a mean for convolutions, a sum for linear layers
+                    weight = len(images) if isinstance(layer, nn.Conv2d) else 1
+                    noted[layer] = noted.get(layer, 0) + weight * layer._importance
+    total = sum(map(len, batches))
+    for layer, value in noted.items():
+        layer._importance = value / total if isinstance(layer, nn.Conv2d) else value
 
 
 def _step(importance: shipped.OBDCImportance) -> None:
