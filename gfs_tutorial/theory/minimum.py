@@ -93,11 +93,12 @@ def nearest(
             break
         joining = np.setdiff1d(np.argsort(scores)[:BATCH], active)
         joining = joining[scores[joining] < square]
-        if len(joining) == 0:  # the active set is exact up to rounding
-            break
         trial = np.concatenate([active, joining])
         weights = _nonnegative_least_squares(Z[trial], scale)
-        active, p = trial[weights > 0], weights[weights > 0]
+        trial, weights = trial[weights > 0], weights[weights > 0]
+        if np.square(weights @ Z[trial]).sum() >= square:  # exact up to rounding
+            break
+        active, p = trial, weights
     return active, p
 
 
