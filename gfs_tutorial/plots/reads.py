@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from gfs_tutorial.plots.style import COLORS
 from gfs_tutorial.selection import SelectionPath
@@ -30,6 +31,7 @@ def useful_columns(path: SelectionPath, *, ax: Axes | None = None) -> Axes:
             color=COLORS[color],
             label=label,
         )
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="read of the activations", ylabel="Gram columns computed in it")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=2)
     return ax
