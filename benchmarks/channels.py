@@ -33,7 +33,7 @@ from gfs_tutorial.cnn.prune import prune
 from gfs_tutorial.cnn.recalibration import recalibrate_norms
 from gfs_tutorial.cnn.rivals import RIVALS, global_candidates, rival_scores
 from gfs_tutorial.cnn.surgery import slice_units
-from gfs_tutorial.cnn.training import evaluate, fit, normalize
+from gfs_tutorial.cnn.training import evaluate, fit, native_precision, normalize
 from gfs_tutorial.cnn.units import find_units
 from gfs_tutorial.data.imagenet import load_imagenet_sample
 from gfs_tutorial.data.images import load_cifar10
@@ -171,9 +171,11 @@ def main() -> None:
             for row in chain(
                 dense_row(trial, done), *(rows_of(trial, macs, done) for macs in BUDGETS[network])
             ):
-                stored["rows"].append(row)
                 settings = {"budgets": BUDGETS, "tuning": TUNING, "threads": options.threads}
+                settings["evaluation"] = native_precision(torch.device("cpu"))
                 record = results.provenance("GFS_DATA_ROOT=... python benchmarks/channels.py", settings)
+                made = {"hardware": record["hardware"], "torch": record["versions"]["torch"]}
+                stored["rows"].append({**row, **made})
                 results.write(OUT, {**record, **{key: stored[key] for key in ("data", "rows")}})
                 print(
                     f"{network} {row['macs']} seed {seed} {row['variant']}: {row['accuracy']:.3f}", flush=True
