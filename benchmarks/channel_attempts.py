@@ -297,13 +297,16 @@ def ends(trial: Attempt, name: str, rows: list[Row]) -> Iterator[tuple[str, Call
                 )
 
 
-def run(network: str, seed: int, only: str, stored: dict, threads: int) -> None:
+def done_so_far() -> dict:
+    return results.read(OUT) if OUT.exists() else {"rows": [], "data": {}}
+
+
+def run(network: str, seed: int, only: str, threads: int) -> None:
     """Make what is not done yet; write each row at once."""
     trial, key = Attempt(network, seed), ("network", "seed", "macs", "variant")
-    stored["data"][network] = trial.source
-    for name, make in attempts(trial, stored["rows"]):
-        values = (network, seed, trial.macs, name)
-        if not re.search(only, name) or any(tuple(row[k] for k in key) == values for row in stored["rows"]):
+    for name, make in attempts(trial, done_so_far()["rows"]):
+        values, done = (network, seed, trial.macs, name), done_so_far()["rows"]
+        if not re.search(only, name) or any(tuple(row[k] for k in key) == values for row in done):
             continue
         start = time.perf_counter()
         try:
@@ -314,7 +317,9 @@ def run(network: str, seed: int, only: str, stored: dict, threads: int) -> None:
         row = dict(zip(key, values)) | {"seconds": time.perf_counter() - start} | notes
         row["kept_macs"] = count_macs(small, trial.images[:1]) / trial.costs.dense
         row["accuracy"] = trial.accuracy(small)
+        stored = done_so_far()  # read again: another process may have added to it
         stored["rows"].append(row)
+        stored["data"][network] = trial.source
         record = results.provenance(
             "GFS_DATA_ROOT=... python benchmarks/channel_attempts.py", {**SETTINGS, "threads": threads}
         )
@@ -332,11 +337,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    stored = results.read(OUT) if OUT.exists() else {"rows": [], "data": {}}
     for network in options.network or MACS:
         for seed in range(options.seeds):
-            run(network, seed, options.only, stored, options.threads)
-    print(table(stored["rows"]))
+            run(network, seed, options.only, options.threads)
+    print(table(done_so_far()["rows"]))
 
 
 if __name__ == "__main__":
