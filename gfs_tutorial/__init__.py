@@ -1,7 +1,7 @@
 """Pruning by greedy forward selection: the package of the GFS tutorial.
 
-The names that others rely on stand here; the rest is one import deeper: :mod:`gfs_tutorial.theory`,
-:mod:`gfs_tutorial.plots`, :mod:`gfs_tutorial.experiments`.
+The names that others rely on stand here; the rest is one import deeper: :mod:`gfs_tutorial.baselines`,
+:mod:`gfs_tutorial.theory`, :mod:`gfs_tutorial.plots`, :mod:`gfs_tutorial.experiments`.
 """
 
 from gfs_tutorial.data import load_mnist

@@ -122,6 +122,11 @@ def test_a_shorter_path_is_a_prefix_of_a_longer_one(rule):
     torch.testing.assert_close(long.losses[:8], short.losses, rtol=1e-9, atol=1e-15)
 
 
+@every_rule
+def test_numpy_numbers_are_numbers(rule):
+    assert len(rule(*BARE, np.int64(3))) == 3
+
+
 def test_a_neuron_whose_weight_is_zero_is_not_in_the_subnetwork():
     path = baselines.fully_corrective(NET, X, Y, 40)
     left = [k for k in range(1, 41) if len(path.distinct(k)) < len(path.picked(k))]

@@ -24,7 +24,7 @@ def frank_wolfe(
         u_k = (1 - \gamma_k) u_{k-1} + \gamma_k \Phi_{q_k},
 
     with the step :math:`\gamma_k \in [0, 1]` that makes the loss least. Frank and Wolfe (1956); Jaggi
-    (2013), algorithm 1 with line search. Greedy forward selection takes :math:`\gamma_k = 1/k`, and
+    (2013), the variant with line search. Greedy forward selection takes :math:`\gamma_k = 1/k`, and
     picks by the loss after that step instead of by the slope.
 
     Args:

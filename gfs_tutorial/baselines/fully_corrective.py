@@ -23,7 +23,8 @@ def fully_corrective(
     .. math:: q_k = \arg\min_i \langle\Phi_i, u_{k-1} - y\rangle, \qquad
         u_k = \arg\min\ \ell \text{ over the convex hull of } \Phi_{q_1}, \dots, \Phi_{q_k} .
 
-    Jaggi (2013), algorithm 4. When a pick repeats, the best point of the whole hull has been reached.
+    Jaggi (2013), the fully corrective variant. When a pick repeats, the best point of the whole hull has been
+    reached.
 
     Args:
         net, X, y: The network and the data, or bare tensors: as in

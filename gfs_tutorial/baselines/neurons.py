@@ -94,7 +94,8 @@ class Neurons:
 
     def size_of_path(self, size: int, *, repeats: bool) -> int:
         """Return ``size`` if so many picks can be made, with repeats or without, else raise an error."""
-        if checks.positive_int("size", size) > self.num_neurons and not repeats:
+        size = checks.positive_int("size", size)
+        if size > self.num_neurons and not repeats:
             raise ValueError(f"size is {size} but there are only {self.num_neurons} neurons: lower size")
         return size
 

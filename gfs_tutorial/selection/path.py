@@ -78,8 +78,8 @@ class NeuronPath:
         chosen = self.distinct(k)  # (n,)
         if self.picked_net is None:
             raise ValueError(
-                "this path was selected from bare tensors: call greedy_forward_selection(net, ...) for "
-                "subnetworks, or use distinct(k) and weights(k)"
+                "this path was selected from bare tensors: for subnetworks select from the network, as "
+                "greedy_forward_selection(net, ...) does, or use distinct(k) and weights(k)"
             )
         place = {neuron: position for position, neuron in enumerate(self.picked().tolist())}
         places = torch.tensor([place[neuron] for neuron in chosen.tolist()])  # (n,), in the picked net
