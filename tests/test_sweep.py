@@ -1,6 +1,7 @@
 """Sweeps that are killed, full disks, other settings, two at once: the results stay those of a quiet run."""
 
 import dataclasses
+import functools
 import multiprocessing
 import os
 import random
@@ -14,7 +15,7 @@ import torch
 from gfs_tutorial import files, results
 from gfs_tutorial.data import mnist_sources
 from gfs_tutorial.data.mnist_sources import MnistImages
-from gfs_tutorial.experiments import mnist, mnist_data, store, sweep
+from gfs_tutorial.experiments import mnist, mnist_data, progress, store, sweep
 from gfs_tutorial.experiments.progress import Progress, duration
 from gfs_tutorial.experiments.store import RunFolder
 
@@ -251,7 +252,8 @@ def test_a_terminal_gets_a_line_a_cell_with_the_time_left(capsys):
 
 
 def test_a_notebook_gets_a_bar(capsys, monkeypatch):
-    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    shown = functools.partial(progress.tqdm, disable=False)  # whatever TQDM_DISABLE says where this runs
+    monkeypatch.setattr(progress, "tqdm", shown)
     report = Progress("counting", 2, done=0, left=20.0, bar=True)
     report.finished({"m": 2000}, 10.0, 60.0)
     report.close()

@@ -44,7 +44,8 @@ class Progress:
         self.total, self.done, self.left = total, done, left
         self.spent = self.seconds = 0.0
         self.lines = show and not (in_notebook() if bar is None else bar)
-        self.bar = tqdm(desc=title, unit="cell", total=total, initial=done, disable=not show or self.lines)
+        hidden = {"disable": True} if self.lines or not show else {}  # else TQDM_DISABLE may hide it
+        self.bar = tqdm(desc=title, unit="cell", total=total, initial=done, **hidden)
         if self.lines and done:
             print(f"{done} of {total} cells are finished already", flush=True)
 
