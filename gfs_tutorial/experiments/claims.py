@@ -150,7 +150,7 @@ CLAIMS = (
         _logarithm,
     ),
     Claim(
-        f"{WOLFE}, abstract of the first version",
+        f"{WOLFE}, abstract of an earlier version",
         "Good subnetworks can be found without training the dense network to the end.",
         "`mnist --preset laptop`",
         _without_full_training,
@@ -185,8 +185,8 @@ CLAIMS = (
         lambda: _compare("fine-tuned", "re-initialised", "fine-tuning has the lower loss"),
     ),
     Claim(
-        f"{YE}, introduction",
-        "Forward selection, rather than backward elimination.",
+        f"{YE}, abstract",
+        "Forward selection, in place of backward elimination.",
         "`methods --preset laptop`",
         lambda: _compare("forward", "backward", "forward selection has the lower loss"),
     ),
