@@ -4,7 +4,8 @@ r"""Pruning of a whole network: rank the channels, share out a budget, remove, r
 2. On the larger part, rank each unit's channels (orthogonal matching pursuit, or another rule).
 3. On the other part, measure what five sizes of each unit do to its block's output; interpolate.
 4. Buy error back where it costs the fewest MACs, up to the budget.
-5. On all images, rank again, remove the channels, and refit each consumer to the dense net's answers.
+5. On all images, rank again, remove the channels, and refit each consumer to the dense net's answers, on what
+   the dense network feeds it or, unit by unit, on what the network pruned so far does.
 
 Chapter *Channels*.
 """
