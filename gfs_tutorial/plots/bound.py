@@ -51,7 +51,8 @@ def interactive_bound(paths: Mapping[tuple[int, int], SelectionPath]) -> Interac
     }
     still = loss_against_size(paths[widths[-1], times[first]]).figure
     label = f"Certificate and loss of networks of {widths[0]:,} to {widths[-1]:,} neurons against picks k"
-    words = f"N = {widths[-1]:,} after {times[first]:,} iterations. Where scripts run, sliders change k, N, t and V."
+    shown = f"N = {widths[-1]:,} after {times[first]:,} iterations"
+    words = f"{shown}. Where scripts run, sliders change k, N, t and V."
     return interactive_figure("bound", data, still, label=label, words=words)
 
 

@@ -1,4 +1,4 @@
-"""Figures that the reader moves: plain HTML, no server and no network, and a still picture without scripts."""
+"""Figures that the reader moves: plain HTML without server or network, and a still picture beside it."""
 
 from __future__ import annotations
 
