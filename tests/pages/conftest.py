@@ -80,11 +80,15 @@ class Visit:
         self.page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("requestfailed", lambda request: self.errors.append(f"failed: {request.url}"))
-        self.page.on("response", lambda got: got.status < 400 or self.errors.append(f"{got.status}: {got.url}"))
+        self.page.on("response", self.answered)
         self.page.route(
             lambda url: not url.startswith((home, "data:", "blob:")),
             lambda route: (self.elsewhere.append(route.request.url), route.abort()),
         )
+
+    def answered(self, response):
+        if response.status >= 400:
+            self.errors.append(f"{response.status}: {response.url}")
 
     def go(self, address):
         """Open ``address`` and wait until everything is loaded and the formulas are set."""
