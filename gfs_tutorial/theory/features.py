@@ -59,7 +59,7 @@ def network_features(net: TwoLayerNet, X: Tensor, y: Tensor) -> tuple[Tensor, Te
 
 
 def shifted(features: Tensor, target: Tensor) -> Tensor:
-    r"""The points :math:`z_i = \Phi_i - y`, (N, D) float64: the target becomes the origin.
+    r"""The points :math:`\zeta_i = \Phi_i - y`, (N, D) float64: the target becomes the origin.
 
     Args:
         features: (N, D).
