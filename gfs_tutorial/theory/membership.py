@@ -42,13 +42,13 @@ class HullMembership:
 def hull_membership(
     features: Tensor, target: Tensor, *, tolerance: float = 1e-9, steps: int = 500
 ) -> HullMembership:
-    r"""Minimise :math:`F(\theta) = \log \sum_i e^{\langle\theta, \zeta_i\rangle}`, :math:`\zeta_i = \Phi_i - y`.
+    r"""Minimise :math:`F(\theta) = \ln\sum_i e^{\langle\theta,\zeta_i\rangle}`, :math:`\zeta_i = \Phi_i - y`.
 
-    Its gradient is the average of the :math:`\zeta_i` with the softmax weights. If F has a minimum, these weights
-    are convex, positive and average to y: inside. If y is outside, F falls without bound, and as soon
-    as all :math:`\langle\theta, \zeta_i\rangle` are negative, :math:`\theta` shows it (chapter *Subnetworks as
-    points of a convex hull*). "Inside" means inside relative to the smallest flat space that holds the
-    hull, so it can be true where N is at most D.
+    Its gradient is the average of the :math:`\zeta_i` with the softmax weights. If F has a minimum, these
+    weights are convex, positive and average to y: inside. If y is outside, F falls without bound, and as
+    soon as all :math:`\langle\theta, \zeta_i\rangle` are negative, :math:`\theta` shows it (chapter
+    *Subnetworks as points of a convex hull*). "Inside" means inside relative to the smallest flat
+    space that holds the hull, so it can be true where N is at most D.
 
     Args:
         features: (N, D) feature vectors.
