@@ -1,4 +1,7 @@
-"""The share of rows that a network answers rightly."""
+"""The share of rows that a network answers rightly.
+
+Chapter *A two-layer net and SGD*.
+"""
 
 from __future__ import annotations
 

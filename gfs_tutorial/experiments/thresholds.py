@@ -1,4 +1,7 @@
-r"""How much pre-training is enough, :math:`t^*(m)`, and which law it follows as the data set grows."""
+r"""How much pre-training is enough, :math:`t^*(m)`, and which law it follows as the data set grows.
+
+Chapter *The MNIST experiment*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The walk of greedy forward selection in the convex hull of its neurons, in two dimensions."""
+"""The walk of greedy forward selection in the convex hull of its neurons, in two dimensions.
+
+Chapter *Greedy forward selection*.
+"""
 
 from __future__ import annotations
 

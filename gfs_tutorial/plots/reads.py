@@ -1,4 +1,7 @@
-"""Which of the Gram columns that were computed together proved useful."""
+"""Which of the Gram columns that were computed together proved useful.
+
+Chapter *Selection at scale*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The hull walk as a picture that the reader moves: plain HTML, no server and no network."""
+"""The hull walk as a picture that the reader moves: plain HTML, no server and no network.
+
+Chapter *Greedy forward selection*.
+"""
 
 from __future__ import annotations
 

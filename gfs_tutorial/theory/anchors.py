@@ -1,4 +1,7 @@
-r"""Points of the hull that a certificate can lean on: their radius and variance."""
+r"""Points of the hull that a certificate can lean on: their radius and variance.
+
+Chapter *Subnetworks as points of a convex hull*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-r"""Feature vectors: the points whose convex hull all subnetworks live in."""
+r"""Feature vectors: the points whose convex hull all subnetworks live in.
+
+Chapter *Greedy forward selection*.
+"""
 
 from __future__ import annotations
 

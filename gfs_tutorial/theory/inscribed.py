@@ -1,4 +1,7 @@
-r"""How deep the target lies in the hull: the largest ball around it, from below and from above."""
+r"""How deep the target lies in the hull: the largest ball around it, from below and from above.
+
+Chapter *Subnetworks as points of a convex hull*.
+"""
 
 from __future__ import annotations
 

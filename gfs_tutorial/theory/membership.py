@@ -1,4 +1,7 @@
-r"""Is the target inside the convex hull? Newton's method answers, with a proof either way."""
+r"""Is the target inside the convex hull? Newton's method answers, with a proof either way.
+
+Chapter *Subnetworks as points of a convex hull*.
+"""
 
 from __future__ import annotations
 
