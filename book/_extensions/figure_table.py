@@ -135,9 +135,12 @@ def uses(root=ROOT):
     return found
 
 
-def first_sentence(caption):
-    """The caption up to its first full stop or colon, short enough for a table."""
-    return re.split(r"(?<=[^\d\s])[.:](?:\s|$)", caption, maxsplit=1)[0].replace("|", "\\|")
+def title_of(caption, length=56):
+    """The caption up to its first full stop or colon, cut between words where it is long."""
+    first = re.split(r"(?<=[^\d\s])[.:](?:\s|$)", caption, maxsplit=1)[0].replace("|", "\\|")
+    if len(first) <= length or "$" in first:
+        return first
+    return f"{first[:length].rpartition(' ')[0].rstrip(',')} …"
 
 
 def records(name, root=ROOT):
@@ -176,7 +179,7 @@ def table(runtimes, root=ROOT):
     """
     lines = ["| figure | chapter | command | preset | hardware | time |", "|---|---|---|---|---|---|"]
     for figure in figures(root):
-        title = first_sentence(figure.caption)
+        title = title_of(figure.caption)
         name = f"[{title}](#{figure.name})" if figure.name else title
         chapter = f"[](/{figure.page})"
         if not figure.files:
@@ -212,9 +215,9 @@ class FigureTable(SphinxDirective):
         execution = getattr(self.env, "nb_metadata", {})
         runtimes = {page: (data.get("exec_data") or {}).get("runtime") for page, data in execution.items()}
         lines = file_table() if self.arguments == ["files"] else table(runtimes)
-        parent = nodes.container()
+        parent = nodes.container(classes=["figure-table"])
         self.state.nested_parse(StringList(lines, source=self.env.docname), self.content_offset, parent)
-        return parent.children
+        return [parent]
 
 
 def read_last(app, env, docnames):
@@ -224,7 +227,14 @@ def read_last(app, env, docnames):
         docnames.append(page)
 
 
+def add_style(app, config):
+    """Ship the style of the tables, in which long commands break."""
+    config.html_static_path.append(str(Path(__file__).with_suffix(".css")))
+
+
 def setup(app):
     app.add_directive("figure-table", FigureTable)
     app.connect("env-before-read-docs", read_last)
+    app.connect("config-inited", add_style)
+    app.add_css_file("figure_table.css")
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
