@@ -1,7 +1,4 @@
-"""The walk of greedy forward selection in the convex hull of its neurons, in two dimensions.
-
-Chapter *Greedy forward selection*.
-"""
+"""The walk of greedy forward selection in the convex hull of its neurons, in two dimensions."""
 
 from __future__ import annotations
 

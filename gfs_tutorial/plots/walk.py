@@ -1,7 +1,4 @@
-"""The hull walk as a picture that the reader moves: plain HTML, no server and no network.
-
-Chapter *Greedy forward selection*.
-"""
+"""The hull walk as a picture that the reader moves: plain HTML, no server and no network."""
 
 from __future__ import annotations
 
