@@ -1,4 +1,7 @@
-"""Figures of the book: readable in greyscale and by colour-blind readers."""
+"""Figures of the book: readable in greyscale and by colour-blind readers.
+
+The first of them are in chapter *Greedy forward selection*.
+"""
 
 from gfs_tutorial.plots.channels import channels_kept, draw_unit, error_curves, league
 from gfs_tutorial.plots.curves import loss_against_size, training_curve
