@@ -18,7 +18,8 @@ import chapter_links  # noqa: E402
 import figure_table  # noqa: E402
 
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-CHAPTERS = [c["file"] for part in TOC["parts"] if part["caption"] != "Back matter" for c in part["chapters"]]
+PARTS = [part for part in TOC["parts"] if part["caption"] != "Back matter"]
+CHAPTERS = [c["file"] for part in PARTS for c in part["chapters"] if "/exercises-" not in c["file"]]
 PAGES = figure_table.chapters()
 NOTEBOOKS = [page for page in PAGES if (ROOT / f"{page}.ipynb").exists()]
 
