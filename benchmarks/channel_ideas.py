@@ -31,6 +31,7 @@ MACS = {"resnet20-cifar10": 0.5, "efficientnet-lite0": 0.55}
 SETTINGS = {
     "macs": MACS,
     "tie-break": {"late": 0.25, "candidates": 4, "images": 128},
+    "few images": [64, 128],
     "prefix": {"strength": 1e-2, "images": [300, 512, 1000]},  # as many as there are
     "tolerance": {"tolerance": 0.02, "candidates": 25, "batches": 60, "batch_size": 64, "lr": [0.0025, 0.02]},
     "between": {"steps": 39, "batch_size": 128},
@@ -53,9 +54,10 @@ class Attempt(Trial):
     def pruned(self, **options) -> tuple[nn.Module, PruneReport]:
         return prune(self.model, self.batches, macs=self.macs, seed=self.seed, **options)
 
-    def inputs(self, inputs: str) -> Made:
+    def inputs(self, inputs: str, n: int | None = None) -> Made:
         """Through prune, with consumers chosen and refitted on the dense or the pruned network's inputs."""
-        return self.pruned(inputs=inputs)[0], {}
+        images, options = self.images[:n], {"macs": self.macs, "seed": self.seed, "inputs": inputs}
+        return prune(self.model, [images], **options)[0], {"images": len(images)}
 
     def with_kept(self, kept: dict[str, Tensor]) -> nn.Module:
         """The network with these candidates, refitted as the default is."""

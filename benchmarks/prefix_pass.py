@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from gfs_tutorial.cnn.moments import Moments, Watch, sampled_rows
+from gfs_tutorial.cnn.moments import Moments
 from gfs_tutorial.cnn.pursuit import pursue
 from gfs_tutorial.cnn.refit import following_norms, install, refit_weights
+from gfs_tutorial.cnn.rows import Watch, sampled_rows
 from gfs_tutorial.cnn.surgery import slice_units
 from gfs_tutorial.cnn.units import Unit
 

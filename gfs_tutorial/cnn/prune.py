@@ -25,7 +25,7 @@ from gfs_tutorial.cnn.calibration import Calibration
 from gfs_tutorial.cnn.checkpoint import Checkpoint, fingerprint
 from gfs_tutorial.cnn.cost import count_macs, count_parameters
 from gfs_tutorial.cnn.curves import measure_curves
-from gfs_tutorial.cnn.moments import gather_images
+from gfs_tutorial.cnn.images import gather_images
 from gfs_tutorial.cnn.options import Options
 from gfs_tutorial.cnn.ranking import Ranking
 from gfs_tutorial.cnn.rebuild import rebuild
