@@ -1,4 +1,4 @@
-"""What else might help to prune channels: five ideas, tried beside the default.
+"""What else might help to prune channels: ideas tried one at a time beside ``prune(inputs="dense")``.
 
     GFS_DATA_ROOT=... python benchmarks/channel_attempts.py [--network NAME] [--only REGEX] [--seeds 1]
 
@@ -58,7 +58,7 @@ def attempts(trial: Attempt, rows: list[Row]) -> Iterator[tuple[str, Callable[[]
 
 
 def prefixes(trial: Attempt) -> Iterator[tuple[str, Callable[[], Made]]]:
-    """The parts of a refit behind the prefix, at the default's counts, with more and more images."""
+    """The parts of a refit behind the prefix, at the same counts, with more and more images."""
     parts = {
         "inputs alone": {"correct": False, "reselect": False},
         "corrected": {"reselect": False},
@@ -71,7 +71,7 @@ def prefixes(trial: Attempt) -> Iterator[tuple[str, Callable[[], Made]]]:
 
 
 def ends(trial: Attempt, name: str, rows: list[Row]) -> Iterator[tuple[str, Callable[[], Made]]]:
-    """The default at the MACs that the tolerance led to, then as many steps as there were in between."""
+    """``prune`` at the MACs that the tolerance led to, then as many steps as there were in between."""
     key = (trial.network, trial.seed, name)
     for row in rows:
         if (row["network"], row["seed"], row["variant"]) == key:

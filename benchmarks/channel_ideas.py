@@ -40,7 +40,7 @@ Made = tuple[nn.Module, dict[str, object]]  # the small network, and what there 
 
 
 class Attempt(Trial):
-    """A trial with the default's result at hand."""
+    """A trial with the result of ``inputs="dense"`` at hand: ideas are tried one at a time beside it."""
 
     def __init__(self, network: str, seed: int):
         super().__init__(network, seed)
@@ -60,7 +60,7 @@ class Attempt(Trial):
         return prune(self.model, [images], **options)[0], {"images": len(images)}
 
     def with_kept(self, kept: dict[str, Tensor]) -> nn.Module:
-        """The network with these candidates, refitted as the default is."""
+        """The network with these candidates, refitted on dense inputs."""
         scores = {u.name: torch.zeros(u.size).index_fill(0, kept[u.name], 1.0) for u in self.units}
         counts = {name: len(candidates) for name, candidates in kept.items()}
         options = {"inputs": "dense", "counts": counts, "importance": scores, "seed": self.seed}
@@ -149,7 +149,7 @@ class Attempt(Trial):
         return small, {"images": len(images)}
 
     def more(self, n: int) -> Made:
-        """The default's channels and refit on more images."""
+        """The same numbers of channels, chosen and refitted on more images."""
         counts = {name: len(candidates) for name, candidates in self.report.kept.items()}
         options = {"inputs": "dense", "counts": counts, "seed": self.seed}
         return prune(self.model, [self.images_for(n)], **options)[0], {"images": n}

@@ -19,8 +19,8 @@ from gfs_tutorial.cnn.units import find_units
 def pruned_with(kept_bytes, model, units, images, kept):
     """The network pruned unit by unit, and all moments on the way."""
     norms = following_norms(model, [unit.consumer for unit in units], images[:1])
-    answers = DenseAnswers(model, units, norms, images)
-    answers.passes, small, found = ResumedPasses(kept_bytes), copy.deepcopy(model).eval(), []
+    answers = DenseAnswers(model, units, norms, images, passes=ResumedPasses(kept_bytes))
+    small, found = copy.deepcopy(model).eval(), []
     for unit in units:
         moments = answers.moments(small, unit)
         found.append(moments)

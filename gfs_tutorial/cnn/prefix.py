@@ -96,6 +96,7 @@ class DenseAnswers:
         norms: Consumer to the batch norm behind it.
         images: (m, channels, height, width).
         seed: Of the sampled positions.
+        passes: Of the pruned network; several objects may share them, and the memory that they may keep.
         progress: Whether to show a progress bar.
     """
 
@@ -107,9 +108,11 @@ class DenseAnswers:
         images: Tensor,
         *,
         seed: int = 0,
+        passes: ResumedPasses | None = None,
         progress: bool = False,
     ):
         self.model, self.norms, self.images = model, norms, images
+        self.passes = passes or ResumedPasses()
         names = [name for unit in units for name in (unit.consumer, *unit.gates)]
         generators = {name: torch.Generator().manual_seed(seed) for name in names}
         parts: dict[str, list[list]] = {name: [] for name in names}
@@ -127,7 +130,6 @@ class DenseAnswers:
             for chunk in tqdm(in_chunks(images), "dense answers", disable=not progress):
                 model(chunk)
         self.rows = {name: _joined(columns) for name, columns in parts.items()}
-        self.passes = ResumedPasses()
 
     @torch.no_grad()
     def moments(self, pruned: nn.Module, unit: Unit) -> dict[str, Moments]:
@@ -163,7 +165,7 @@ class DenseAnswers:
                 pruned(chunk)
 
         for chunk in in_chunks(self.images):
-            self.passes.run(start, pruned, unit.name, functools.partial(forward, chunk))
+            self.passes.run((id(self), start), pruned, unit.name, functools.partial(forward, chunk))
             start += len(chunk)
         for name in names:
             checks.finite(f"what {name} reads", found[name].inputs)

@@ -9,7 +9,7 @@ made them: so this works for whatever can be called twice with the same result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
+
+from gfs_tutorial.cnn.tape import tensors_in
 
 __all__ = ["ResumedPasses"]
 
@@ -162,7 +164,7 @@ def _is_view(results: Any, given: list[Tensor]) -> bool:
     theirs = {tensor.untyped_storage()._cdata for tensor in given}
     return any(
         result.untyped_storage()._cdata in theirs and all(result is not tensor for tensor in given)
-        for result in _tensors(results)
+        for result in tensors_in(results)
     )
 
 
@@ -182,11 +184,7 @@ def _again(result: Any, given: list[Tensor]) -> Any:
 def _own_memory(results: Any, given: list[Tensor]) -> Iterator[tuple[int, torch.UntypedStorage]]:
     """Memory that an operation made, by its place among the results."""
     theirs = {tensor.untyped_storage()._cdata for tensor in given}
-    for place, result in enumerate(_tensors(results)):
+    for place, result in enumerate(tensors_in(results)):
         memory = result.untyped_storage()
         if memory._cdata not in theirs:
             yield place, memory
-
-
-def _tensors(results: Any) -> Iterable[Tensor]:
-    return (leaf for leaf in tree_leaves(results) if isinstance(leaf, Tensor))
