@@ -14,20 +14,22 @@ from typing import Annotated, Generic, TypeVar
 import tyro
 
 from gfs_tutorial import results
-from gfs_tutorial.experiments import methods, mnist, sweep, variations
+from gfs_tutorial.experiments import cifar10, methods, mnist, sweep, variations
 from gfs_tutorial.experiments.mnist_data import MissingError
 from gfs_tutorial.experiments.store import FolderInUseError, SettingsMismatchError, differences
 
 __all__ = ["STUDIES", "Run", "main"]
 
 S = TypeVar("S")
-STUDIES = {study.name: study for study in (mnist.STUDY, methods.STUDY, variations.STUDY)}
+STUDIES = {study.name: study for study in (mnist.STUDY, methods.STUDY, variations.STUDY, cifar10.STUDY)}
 DESCRIPTION = """Run an experiment of the book and write its results, with the record of how they were made.
 
 * python -m gfs_tutorial mnist: a minute, on the images that come with the book.
 * python -m gfs_tutorial mnist --preset laptop: an hour or two, on all of MNIST. Stop it or kill it at any
   time: the same command goes on where it was.
 * python -m gfs_tutorial mnist --preset paper: the papers' scale and beyond, on a GPU. We have not run it yet.
+* python -m gfs_tutorial cifar10: two minutes, a convolutional network on digits in colours.
+* python -m gfs_tutorial cifar10 --preset laptop-narrow: half an hour to an hour of one core, on CIFAR-10.
 * python -m gfs_tutorial mnist --sizes 50 --name small: a preset with a setting of your own.
 * python -m gfs_tutorial mnist --preset laptop --help: every setting, and what it is in that preset.
 """

@@ -30,6 +30,10 @@ class UnfinishedError(RuntimeError):
     """The time was up before all cells were finished; those that were are kept."""
 
 
+def _describe_mnist(settings: Any) -> str:
+    return mnist_data.describe(settings.source, max(settings.train_sizes))
+
+
 @dataclass(frozen=True)
 class Study(Generic[S]):
     """One experiment of the book.
@@ -41,6 +45,7 @@ class Study(Generic[S]):
         cells: The cells of a sweep, in the order in which they are run.
         run_cell: Computes the rows of one cell on a device.
         cost: What a cell costs beside the others, for the estimate of the time left.
+        describe: What the images are, in words that change where they do.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Study(Generic[S]):
     cells: Callable[[S], list[Cell]]
     run_cell: Callable[[S, Cell, torch.device], list[Row]]
     cost: Callable[[S, Cell], float]
+    describe: Callable[[S], str] = _describe_mnist
 
     def preset(self, name: str) -> S:
         """The settings of that name; ``ValueError`` lists those that there are."""
@@ -91,7 +97,7 @@ def run(
     header = {
         "study": study.name,
         "settings": asdict(settings),
-        "data": mnist_data.describe(settings.source, max(settings.train_sizes)),
+        "data": study.describe(settings),
         "device": str(device),
     }
     facts = {"preset": preset, "data": header["data"], "device": header["device"]}
