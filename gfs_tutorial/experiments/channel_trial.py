@@ -49,6 +49,7 @@ class Architecture:
 NETWORKS = {
     "resnet20": Architecture("resnet20", 41),
     "resnet20-narrow": Architecture("resnet20", 17, {"widths": (8, 16, 32)}),
+    "resnet20-tiny": Architecture("resnet20", 9, {"widths": (4, 8, 16)}),
     "mobilenet-v2-narrow": Architecture("mobilenet-v2-cifar", 53, {"width_mult": 0.25}),
     "mobilenet-v2": Architecture("mobilenet-v2-cifar", 200),
     "resnet34": Architecture("resnet34-cifar", 1160),
@@ -63,6 +64,9 @@ class Trial:
         cell: Has ``net``, ``t`` and ``seed``.
         data: The images, on ``device``.
         device: Where to compute.
+
+    Raises:
+        ValueError: the papers' recipe would train more between its layers than there is fine-tuning.
     """
 
     def __init__(self, settings: Any, cell: Cell, data: Images, device: torch.device):
@@ -72,6 +76,11 @@ class Trial:
         example = self.prepare(data.X_train[:1])
         self.units = find_units(self.dense, example)
         self.costs = MacModel(self.dense, self.units, example)
+        if settings.between * len(self.units) > settings.fine_tuning:
+            raise ValueError(
+                f"between is {settings.between} iterations after each of {len(self.units)} units, but "
+                f"fine_tuning is only {settings.fine_tuning}: lower between"
+            )
 
     def rows(self) -> Iterator[Row]:
         """Pre-train, then a row for each method."""

@@ -1,8 +1,8 @@
 """The CIFAR-10 study: what pruning by channels finds after t iterations of pre-training on m images.
 
-After Wolfe et al. (2024), in our own setting; chapter *The CIFAR-10 experiment*. Every t is a training run of its
-own with a whole learning-rate cycle: a checkpoint from the middle of a longer run, at a high learning rate, would
-say little about what t iterations are good for.
+After Wolfe et al. (2024), in our own setting; chapter *The CIFAR-10 experiment*. Every t is a training run of
+its own with a whole learning-rate cycle: a checkpoint from the middle of a longer run, at a high learning
+rate, would say little about what t iterations are good for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Cifar10Settings:
     """All that the result depends on.
 
     Attributes:
-        networks: Which architectures; "narrow" ones have a half (ResNet) or a quarter (MobileNet) of the channels.
+        networks: Which architectures; of the channels "narrow" has a half (ResNet) or a quarter (MobileNet),
+            "tiny" a quarter.
         train_sizes: m: how many images to train on.
         iterations: t: how many SGD iterations to pre-train, each t a run of its own.
         seeds: One run each: random weights, batches, and choice of the images.
@@ -77,11 +78,12 @@ LAPTOP = Cifar10Settings(
 )
 PRESETS = {
     "quick": Cifar10Settings(
-        networks=("resnet20-narrow",),
+        networks=("resnet20-tiny",),
         train_sizes=(500, 4000),
         iterations=(20, 80),
         seeds=(0,),
-        candidates=8,
+        rivals=("l1",),
+        candidates=4,
         selection_batch=64,
         between=1,
         fine_tuning=20,
@@ -157,7 +159,7 @@ preset = STUDY.preset
 def run(settings: Cifar10Settings, *, preset: str = "custom", folder: str | Path | None = None, **how: Any):
     """:func:`gfs_tutorial.experiments.sweep.run` of this study.
 
-    ``rows`` has one dictionary for each network, m, t, seed and method: the share of the dense MACs and top-1 on the
-    test images, before fine-tuning and after it.
+    ``rows`` has one dictionary for each network, m, t, seed and method: the share of the dense MACs and top-1
+    on the test images, before fine-tuning and after it.
     """
     return sweep.run(STUDY, settings, preset=preset, folder=folder, **how)

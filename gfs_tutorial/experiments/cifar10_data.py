@@ -42,7 +42,7 @@ def describe(source: str, largest: int) -> str:
 
 
 def images(m: int, test_size: int | None, seed: int, source: str, where: torch.device) -> Images:
-    """``m`` training images and ``test_size`` test images (``None``: all), class-balanced, drawn by ``seed``."""
+    """``m`` training and ``test_size`` test images (``None``: all), class-balanced, drawn by ``seed``."""
     data = _everything(source)
     train = balanced_subset(data.y_train, m, seed)
     test = slice(None) if test_size is None else balanced_subset(data.y_test, test_size, seed)

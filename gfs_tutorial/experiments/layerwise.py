@@ -1,10 +1,10 @@
 """The papers' recipe for a convolutional network: greedy forward selection, one unit after another.
 
-Ye et al. (2020) and Wolfe et al. (2024), after the authors' code: per unit, start from no channel; at each step
-draw a fresh mini-batch, try some random candidates, add the one that gives the whole network the lowest loss; keep
-the scale N/n; train a little before the next unit. Theirs stops a unit by a tolerance on the accuracy
-(:func:`gfs_tutorial.cnn.prune_with_tolerance`), so each network ends at a size of its own. Here every unit keeps
-the same given share, so that networks after any pre-training can be compared at equal MACs.
+Ye et al. (2020) and Wolfe et al. (2024), after the authors' code: per unit, start from no channel; at each
+step draw a fresh mini-batch, try some random candidates, add the one that gives the whole network the lowest
+loss; keep the scale N/n; train a little before the next unit. Theirs stops a unit by a tolerance on the
+accuracy (:func:`gfs_tutorial.cnn.prune_with_tolerance`), so each network ends at a size of its own. Here
+every unit keeps the same given share, so that networks after any pre-training compare at equal MACs.
 """
 
 from __future__ import annotations
