@@ -5,6 +5,7 @@ from gfs_tutorial.plots.curves import loss_against_size, training_curve
 from gfs_tutorial.plots.digits import show_digits
 from gfs_tutorial.plots.heatmap import heatmap
 from gfs_tutorial.plots.hull import hull_walk
+from gfs_tutorial.plots.kept import which_channels
 from gfs_tutorial.plots.monitor import pretraining_monitor
 from gfs_tutorial.plots.rates import rate_curves
 from gfs_tutorial.plots.reads import useful_columns
@@ -47,4 +48,5 @@ __all__ = [
     "training_curve",
     "useful_columns",
     "use_style",
+    "which_channels",
 ]
