@@ -57,7 +57,7 @@ def untimed(rows):
 def test_there_is_a_row_for_each_size_length_and_method(study):
     methods = ("dense", "gfs", "re-initialised", "default", "l1")
     keys = [(row["m"], row["t"], row["method"]) for row in study["rows"]]
-    assert keys == [(m, t, method) for m in (60, 100) for t in (1, 2) for method in methods]
+    assert keys == [(m, t, method) for t in (1, 2) for m in (60, 100) for method in methods]
     json.dumps(study)
     assert "random colours" in study["data"] and "sha256" in study["data"]
 

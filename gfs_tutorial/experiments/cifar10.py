@@ -121,13 +121,13 @@ PRESETS = {
 
 
 def _cells(settings: Cifar10Settings) -> list[Cell]:
-    """One cell a seed, network, m and t; the first seed is complete before the second begins."""
+    """One cell a seed, network, t and m: short trainings first, and the first seed before the second."""
     return [
         {"net": net, "m": m, "t": t, "seed": seed}
         for seed in settings.seeds
         for net in settings.networks
-        for m in settings.train_sizes
         for t in settings.iterations
+        for m in settings.train_sizes
     ]
 
 
