@@ -104,17 +104,17 @@ def cifar10_rows(m, **accuracies):
             yield row | {"after": accuracy(t)}
 
 
-def test_cifar10_rows_of_whatever_sizes_are_there_decide(stored):
+def test_cifar10_rows_decide(stored):
     rises, falls = (lambda t: 0.3 + t / 1000), (lambda t: 0.9 - t / 1000)
-    stored(
-        claims.CIFAR10[0], cifar10_rows(2000, **{"gfs": rises, "re-initialised": lambda t: 0.2, "l1": falls})
-    )
+    first = {"gfs": rises, "re-initialised": lambda t: 0.2, "l1": falls}
+    stored(claims.CIFAR10, cifar10_rows(2000, **first))
     outcome, verdict = judged("More pre-training gives better")
     assert verdict == claims.YES and "m = 2,000: 0.40 (t = 100), 0.70 (t = 400)" in outcome
     outcome, verdict = judged("Fine-tuned channels are better")
     assert verdict == claims.YES and "2 of 2 cells, by +35.0 points" in outcome
     assert judged("Better pruned networks than by earlier")[1] == claims.MIXED
-    stored(claims.CIFAR10[2], cifar10_rows(50_000, **{"gfs": falls, "re-initialised": rises, "l1": rises}))
+    second = {"gfs": falls, "re-initialised": rises, "l1": rises}
+    stored(claims.CIFAR10, [*cifar10_rows(2000, **first), *cifar10_rows(50_000, **second)])
     assert judged("More pre-training gives better")[1] == claims.MIXED
     assert "of 4 cells" in judged("Fine-tuned channels are better")[0]
 

@@ -5,7 +5,6 @@ Every outcome and every verdict is computed from a file in ``results/``; only th
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,7 @@ from gfs_tutorial.experiments.thresholds import fit_laws, reached_by_all, thresh
 
 __all__ = ["CLAIMS", "Claim", "table"]
 
-# One run of the study for each size of the data set, so that each is there when it is finished.
-CIFAR10 = tuple(f"cifar10-laptop-narrow-{m}" for m in (2000, 10_000, 50_000))
-CIFAR10_RAN = "`cifar10 --preset laptop-narrow`, one size at a time"
+CIFAR10, CIFAR10_RAN = "cifar10-laptop-narrow", "`cifar10 --preset laptop-narrow`"
 WOLFE, YE = "Wolfe et al. (2024)", "Ye et al. (2020)"
 YES, NO, MIXED, OPEN = "holds here", "does not hold here", "holds in part", "not yet tested"
 Row = dict[str, Any]
@@ -133,21 +130,10 @@ def _untrained() -> tuple[str, str]:
     return outcome, YES if losses[0] < losses[1] and accuracies[0] > accuracies[1] + 0.05 else NO
 
 
-def _cifar10_rows() -> list[Row]:
-    """Of all sizes that have been run; ``FileNotFoundError`` if there is none."""
-    found = []
-    for name in CIFAR10:
-        with contextlib.suppress(FileNotFoundError):
-            found += _rows(name)
-    if not found:
-        raise FileNotFoundError(f"none of {', '.join(CIFAR10)} is there")
-    return found
-
-
 def _pairs(one: str, key: str, other: str, other_key: str) -> list[tuple[float, float]]:
     """Accuracies of two methods in the same cells of the CIFAR-10 study."""
     cells: dict[tuple, dict[str, Row]] = {}
-    for row in _cifar10_rows():
+    for row in _rows(CIFAR10):
         cell = tuple(row[name] for name in ("net", "m", "t", "seed"))
         cells.setdefault(cell, {})[row["method"]] = row
     return [(cell[one][key], cell[other][other_key]) for cell in cells.values()]
@@ -161,7 +147,7 @@ def _against(one: str, key: str, other: str, other_key: str, words: str) -> tupl
 
 
 def _cifar10_longer() -> tuple[str, str]:
-    rows = [row for row in _cifar10_rows() if row["method"] == "gfs"]
+    rows = _rows(CIFAR10, method="gfs")
     words, rises = [], []
     for m in sorted({row["m"] for row in rows}):
         times = sorted({row["t"] for row in rows if row["m"] == m})

@@ -46,6 +46,7 @@ class Run(Generic[S]):
         runs: Finished cells go to a folder in here at once; a run that was killed goes on from them.
         out: The folder for the result file.
         minutes: Start no further cell after so many minutes; the same command goes on later.
+        so_far: Run nothing: write the result file from the finished cells. It says how many are left.
     """
 
     settings: tyro.conf.OmitArgPrefixes[S]
@@ -54,6 +55,7 @@ class Run(Generic[S]):
     runs: Path = Path("runs")
     out: Path = Path("results")
     minutes: float | None = None
+    so_far: bool = False
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,13 +68,15 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"the settings are not those of the preset {chosen.preset!r}: add --name\n  {lines}")
     name = chosen.name or f"{study.name}-{chosen.preset}"
     command = shlex.join(["python", "-m", "gfs_tutorial", *arguments]) if changed else None
-    folder, how = chosen.runs / name, {"preset": chosen.preset, "minutes": chosen.minutes}
+    folder = chosen.runs / name
+    how = {"preset": chosen.preset, "minutes": chosen.minutes, "so_far": chosen.so_far}
     try:
         result = sweep.run(study, chosen.settings, command=command, folder=folder, **how)
     except (FolderInUseError, MissingError, SettingsMismatchError) as error:
         raise SystemExit(f"{error}") from None
     except sweep.UnfinishedError as error:
-        raise SystemExit(f"time is up: {error}; the same command goes on") from None
+        why = "not yet" if chosen.so_far else "time is up"
+        raise SystemExit(f"{why}: {error}; the same command goes on") from None
     except KeyboardInterrupt:
         raise SystemExit(f"stopped: finished cells are in {folder}, the same command goes on") from None
     path = results.write(chosen.out / f"{name}.json", result)
