@@ -66,6 +66,17 @@ def test_the_committed_benchmark_fits_the_table():
         assert {"ours", "standard", "with ours"} <= league.leaders(stored, network, macs).keys()
 
 
+def test_methods_are_drawn_at_their_cells():
+    cells = [(50, 1, 0.5), (50, 2, 0.6), (100, 1, 0.7)]
+    rows = [{"m": m, "t": t, "method": "gfs", "before": None, "after": a} for m, t, a in cells]
+    ax = plots.methods(rows, "after", {"gfs": "the papers'"})
+    (dots,) = ax.get_lines()
+    assert list(zip(dots.get_ydata(), dots.get_xdata())) == [(0, 0.5), (1, 0.6), (2, 0.7)]
+    assert [label.get_text() for label in ax.get_yticklabels()][2] == "m = 100, t = 1"
+    with pytest.raises(ValueError, match="no row of gfs has 'before'"):
+        plots.methods(rows, "before", {"gfs": "the papers'"})
+
+
 def test_kept_channels_are_drawn_where_they_are():
     ax = plots.which_channels({"a": [0, 2], "b": [1]}, {"a": 3, "b": 2})
     grid = np.asarray(ax.collections[0].get_array()).reshape(2, 3)

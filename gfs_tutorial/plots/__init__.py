@@ -6,6 +6,7 @@ from gfs_tutorial.plots.digits import show_digits
 from gfs_tutorial.plots.heatmap import heatmap
 from gfs_tutorial.plots.hull import hull_walk
 from gfs_tutorial.plots.kept import which_channels
+from gfs_tutorial.plots.methods import methods
 from gfs_tutorial.plots.monitor import pretraining_monitor
 from gfs_tutorial.plots.rates import rate_curves
 from gfs_tutorial.plots.reads import useful_columns
@@ -37,6 +38,7 @@ __all__ = [
     "league",
     "line_styles",
     "loss_against_size",
+    "methods",
     "origin",
     "pretraining_monitor",
     "losses_against_neurons",
