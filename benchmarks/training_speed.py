@@ -22,7 +22,7 @@ from gfs_tutorial.experiments.cifar10 import PRESETS
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "benchmark-training-speed.json"
 NAMES = ("resnet20", "resnet20-narrow", "mobilenet-v2-narrow")
-SETTINGS = {"batch_size": 128, "steps": 4, "warm_up_steps": 1, "repetitions": 3}
+SETTINGS = {"batch_size": 128, "steps": 2, "warm_up_steps": 1, "repetitions": 2}
 
 
 def images_a_second(name: str, precision: str) -> float:

@@ -80,7 +80,7 @@ PRESETS = {
     "quick": Cifar10Settings(
         networks=("resnet20-tiny",),
         train_sizes=(500, 4000),
-        iterations=(20, 80),
+        iterations=(20, 60),
         seeds=(0,),
         rivals=("l1",),
         candidates=4,
