@@ -74,7 +74,7 @@ def test_all_methods_have_the_macs_of_the_papers_recipe_at_most(study):
 def test_the_dense_row_is_that_of_a_run_by_hand(study):
     data = cifar10_data.images(100, 40, 0, "embedded", torch.device("cpu"))
     normal = {"mean": data.mean, "std": data.std}
-    net = build("resnet20", 10, seed=0, widths=(4, 8, 16))
+    net = build("resnet20", 10, seed=0, widths=(8, 8, 16))
     how = {"batch_size": 10, "augment": "crop", "progress": False, **normal}
     for steps, lr, name in ((2, 0.2, "before"), (10, 0.05, "after")):
         generator = torch.Generator().manual_seed(0)

@@ -26,8 +26,8 @@ class Cifar10Settings:
     """All that the result depends on.
 
     Attributes:
-        networks: Which architectures; of the channels "narrow" has a half (ResNet) or a quarter (MobileNet),
-            "tiny" a quarter.
+        networks: Which architectures; "narrow" has a half (ResNet) or a quarter (MobileNet) of the channels,
+            "tiny" stages of 8, 8 and 16.
         train_sizes: m: how many images to train on.
         iterations: t: how many SGD iterations to pre-train, each t a run of its own.
         seeds: One run each: random weights, batches, and choice of the images.
@@ -80,7 +80,7 @@ PRESETS = {
     "quick": Cifar10Settings(
         networks=("resnet20-tiny",),
         train_sizes=(500, 4000),
-        iterations=(20, 60),
+        iterations=(15, 60),
         seeds=(0,),
         rivals=("l1",),
         candidates=4,
