@@ -54,6 +54,16 @@ def test_leaders_of_each_kind_before_and_after():
     assert league.leaders(ROWS, NET, 0.5, "accuracy + labels")["standard"] == "l1, standard 0.900"
 
 
+def test_leaders_and_cells_as_tables():
+    lines = league.leaders_table(ROWS).splitlines()
+    assert lines[2:] == [
+        f"| {NET} | 50% | before fine-tuning | default 0.810 | fpgm, standard 0.750 | l1, ours 0.790 |",
+        f"| {NET} | 50% | after, on labels | default 0.850 | l1, standard 0.900 | l1, ours 0.850 |",
+    ]
+    row = {"m": 4000, "t": 60, "method": "re-initialised", "macs": 0.51, "before": None, "after": 0.25}
+    assert league.cells_table([row]).splitlines()[2] == "| 4,000 | 60 | re-initialised | 51% |  | 0.250 |"
+
+
 def test_what_was_not_run_is_an_error_that_says_so():
     with pytest.raises(ValueError, match=r"no row of resnet20-cifar10 at macs = 0\.1: run benchmarks"):
         league.league_table(ROWS, NET, 0.1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from gfs_tutorial import checks
 
-__all__ = ["OURS", "half_width", "league_table", "leaders"]
+__all__ = ["OURS", "cells_table", "half_width", "leaders", "leaders_table", "league_table"]
 
 OURS = ("default", "inputs dense", "uniform", "uniform, inputs dense")  # selection by matching pursuit
 # Images that each network was evaluated on: all of CIFAR-10's test images, a half of 600 photographs.
@@ -86,6 +86,34 @@ def leaders(rows: Sequence[Row], network: str, macs: float, column: str = "accur
             best = max(mine, key=mine.get)
             found[kind] = f"{best} {mine[best]:.3f}"
     return found
+
+
+def leaders_table(rows: Sequence[Row]) -> str:
+    """:func:`leaders` of every network and share of the MACs as a Markdown table, before and after labels."""
+    lines = [
+        "| network | MACs | | best of ours | best standard | best criterion with our allocation and fit |",
+        "|---|---|---|---|---|---|",
+    ]
+    for network, macs in sorted({(row["network"], row["macs"]) for row in rows if row["macs"] < 1})[::-1]:
+        for column in ("accuracy", "accuracy + labels"):
+            best = leaders(rows, network, macs, column)
+            if best:
+                cells = " | ".join(best.get(kind, "") for kind in ("ours", "standard", "with ours"))
+                lines.append(f"| {network} | {macs:.0%} | {COLUMNS[column]} | {cells} |")
+    return "\n".join(lines)
+
+
+def cells_table(rows: Sequence[Row]) -> str:
+    """Rows of the study (:mod:`~gfs_tutorial.experiments.cifar10`) as a Markdown table."""
+    lines = [
+        "| images | iterations | method | MACs | before fine-tuning | after |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        before = "" if row["before"] is None else f"{row['before']:.3f}"
+        where = f"| {row['m']:,} | {row['t']:,} | {row['method']} | {row['macs']:.0%} "
+        lines.append(f"{where}| {before} | {row['after']:.3f} |")
+    return "\n".join(lines)
 
 
 def _groups(rows: Sequence[Row], network: str, macs: float) -> dict[str, list[Row]]:
