@@ -46,7 +46,7 @@ class Architecture:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-# Stages of 4 or 6 channels crash the backward pass of torch 2.15 in channels-last memory on some processors.
+# Stages of 4 or 6 channels crash the backward pass of torch 2.14 in channels-last memory on some processors.
 NETWORKS = {
     "resnet20": Architecture("resnet20", 41),
     "resnet20-narrow": Architecture("resnet20", 17, {"widths": (8, 16, 32)}),
