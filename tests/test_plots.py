@@ -1,8 +1,5 @@
 """Figures: what they draw is what they were given."""
 
-import json
-import re
-
 import matplotlib
 import numpy as np
 import pytest
@@ -89,17 +86,21 @@ def test_the_training_curve_draws_every_batch_and_a_running_mean():
     assert mean.get_ydata()[0] == pytest.approx(float(history.losses[:4].mean()))
 
 
-def test_every_computed_column_is_drawn_as_useful_or_not(monkeypatch):
-    for limit in ("SMALLEST", "SHORTEST"):  # the draft pays for larger networks only
-        monkeypatch.setattr(f"gfs_tutorial.selection.draft.{limit}", 0)
+def test_candidates_of_every_step_are_drawn_beside_all_neurons(monkeypatch):
+    for limit in ("SMALLEST", "SHORTEST"):  # bounds pay for larger networks only
+        monkeypatch.setattr(f"gfs_tutorial.selection.bounds.{limit}", 0)
     generator = torch.Generator().manual_seed(0)
     hidden, weights = torch.randn(600, 500, generator=generator), torch.randn(500, 1, generator=generator)
     path = select_neurons(hidden, weights, torch.ones(600, 1), 60)
-    useful, useless = plots.useful_columns(path).collections
-    computed = [q for read in path.reads for q in read]
-    assert max(map(len, path.reads)) > 1 and len(computed) == len(set(computed))
-    assert len(useful.get_offsets()) == len(path.distinct(60))
-    assert len(useful.get_offsets()) + len(useless.get_offsets()) == len(computed)
+    everyone, computed = plots.candidates(path).lines
+    assert set(everyone.get_ydata()) == {500}
+    assert computed.get_ydata().tolist() == list(path.candidates) and len(path.candidates) == 60
+
+
+def test_a_path_without_bounds_has_no_candidates_to_draw():
+    path = select_neurons(torch.ones(3, 2), torch.ones(2, 1), torch.ones(3, 1), 2)
+    with pytest.raises(ValueError, match="path has no candidates"):
+        plots.candidates(path)
 
 
 def test_the_heat_map_writes_every_number_readably():
@@ -175,30 +176,6 @@ def test_a_stamp_names_the_run_the_data_and_the_machine():
 def test_digits_are_drawn_with_their_titles():
     figure = plots.show_digits(torch.rand(12, 784), [str(i) for i in range(12)])
     assert [ax.get_title() for ax in figure.axes[:12]] == [str(i) for i in range(12)]
-
-
-def test_the_interactive_walk_carries_its_data_and_no_address():
-    points, target = torch.rand(5, 2), torch.tensor([0.5, 0.5])
-    figure = plots.interactive_hull_walk(points, target, steps=7)
-    data = json.loads(re.search(r"data-walk='([^']*)'", figure._repr_html_()).group(1))
-    assert np.allclose(data["points"], points, atol=1e-4) and data["steps"] == 7
-    assert "http" not in figure.html.replace("http://www.w3.org", "")
-    assert figure.html == plots.interactive_hull_walk(points, target, steps=7).html
-    assert "5 neurons" in repr(figure)
-
-
-@pytest.mark.parametrize(
-    ("points", "target", "steps", "message"),
-    [
-        (torch.rand(5, 3), torch.rand(2), 5, "points"),
-        (torch.rand(2, 2), torch.rand(2), 5, "points"),
-        (torch.rand(5, 2), torch.rand(3), 5, "target"),
-        (torch.rand(5, 2), torch.rand(2), 0, "steps"),
-    ],
-)
-def test_the_interactive_walk_refuses_what_it_cannot_draw(points, target, steps, message):
-    with pytest.raises(ValueError, match=message):
-        plots.interactive_hull_walk(points, target, steps=steps)
 
 
 def test_rate_curves_show_the_geometric_mean_and_guides_of_the_right_slope():

@@ -1,5 +1,7 @@
 """Figures of the book: readable in greyscale and by colour-blind readers."""
 
+from gfs_tutorial.plots.bound import interactive_bound
+from gfs_tutorial.plots.candidates import candidates
 from gfs_tutorial.plots.channels import channels_kept, draw_unit, error_curves, league
 from gfs_tutorial.plots.curves import loss_against_size, training_curve
 from gfs_tutorial.plots.digits import show_digits
@@ -9,7 +11,6 @@ from gfs_tutorial.plots.kept import which_channels
 from gfs_tutorial.plots.methods import methods
 from gfs_tutorial.plots.monitor import pretraining_monitor
 from gfs_tutorial.plots.rates import rate_curves
-from gfs_tutorial.plots.reads import useful_columns
 from gfs_tutorial.plots.rivals import losses_against_neurons
 from gfs_tutorial.plots.stamp import origin, stamp
 from gfs_tutorial.plots.study import (
@@ -21,12 +22,14 @@ from gfs_tutorial.plots.study import (
     thresholds,
 )
 from gfs_tutorial.plots.style import COLORS, line_styles, use_style
+from gfs_tutorial.plots.threshold_sliders import interactive_thresholds
 from gfs_tutorial.plots.walk import interactive_hull_walk
 
 __all__ = [
     "COLORS",
     "against_iterations",
     "against_size",
+    "candidates",
     "channels_kept",
     "dense_and_sizes",
     "draw_unit",
@@ -34,7 +37,9 @@ __all__ = [
     "groups",
     "heatmap",
     "hull_walk",
+    "interactive_bound",
     "interactive_hull_walk",
+    "interactive_thresholds",
     "league",
     "line_styles",
     "loss_against_size",
@@ -48,7 +53,6 @@ __all__ = [
     "study_heatmap",
     "thresholds",
     "training_curve",
-    "useful_columns",
     "use_style",
     "which_channels",
 ]
