@@ -6,6 +6,7 @@ import multiprocessing
 import random
 import signal
 import time
+from typing import get_args
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from gfs_tutorial.cnn.training import evaluate, fit
 from gfs_tutorial.cnn.units import find_units
 from gfs_tutorial.data import mnist_sources
 from gfs_tutorial.experiments import cifar10, cifar10_data
+from gfs_tutorial.experiments.channel_trial import NETWORKS, Trial
 from gfs_tutorial.experiments.layerwise import fresh_batches, prune_layer_by_layer
 from gfs_tutorial.experiments.mnist_data import MissingError
 
@@ -101,9 +103,22 @@ def test_all_presets_have_cells_and_fit_together():
         assert max(settings.batch_size, settings.calibration) <= min(settings.train_sizes)
 
 
-def test_more_training_than_fine_tuning_between_layers_is_refused():
-    with pytest.raises(ValueError, match=r"between is 2.*9 units.*fine_tuning is only 10"):
-        cifar10.run(dataclasses.replace(TINY, between=2), progress=False)
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"between": 2}, r"between is 2.*9 units.*fine_tuning is only 10"),
+        ({"share": 0.0}, r"share must lie in \(0, 1\]"),
+        ({"rivals": ("l3",)}, "unknown rivals 'l3'"),
+    ],
+)
+def test_settings_that_would_fail_after_the_training_are_refused_before(changed, message, monkeypatch):
+    monkeypatch.setattr(Trial, "train", None)
+    with pytest.raises(ValueError, match=message):
+        cifar10.run(dataclasses.replace(TINY, **changed), progress=False)
+
+
+def test_the_settings_know_every_network():
+    assert get_args(cifar10.Network) == tuple(NETWORKS)
 
 
 # Kills

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gfs_tutorial import checks
 from gfs_tutorial.cnn.cost import MacModel, count_macs
 from gfs_tutorial.cnn.models import build
 from gfs_tutorial.cnn.prune import prune
 from gfs_tutorial.cnn.recalibration import recalibrate_norms
-from gfs_tutorial.cnn.rivals import global_candidates, rival_scores
+from gfs_tutorial.cnn.rivals import RIVALS, global_candidates, rival_scores
 from gfs_tutorial.cnn.surgery import slice_units
 from gfs_tutorial.cnn.training import evaluate, fit, native_precision, normalize
 from gfs_tutorial.cnn.units import find_units
@@ -67,7 +68,8 @@ class Trial:
         device: Where to compute.
 
     Raises:
-        ValueError: the papers' recipe would train more between its layers than there is fine-tuning.
+        ValueError: ``share`` is out of range, a rival is unknown, or the papers' recipe would train more
+            between its layers than there is fine-tuning.
     """
 
     def __init__(self, settings: Any, cell: Cell, data: Images, device: torch.device):
@@ -77,11 +79,7 @@ class Trial:
         example = self.prepare(data.X_train[:1])
         self.units = find_units(self.dense, example)
         self.costs = MacModel(self.dense, self.units, example)
-        if settings.between * len(self.units) > settings.fine_tuning:
-            raise ValueError(
-                f"between is {settings.between} iterations after each of {len(self.units)} units, but "
-                f"fine_tuning is only {settings.fine_tuning}: lower between"
-            )
+        _check(settings, len(self.units))
 
     def rows(self) -> Iterator[Row]:
         """Pre-train, then a row for each method."""
@@ -180,3 +178,16 @@ class Trial:
         chosen = NETWORKS[self.cell["net"]]
         net = build(chosen.name, len(self.data.classes), seed=seed, **chosen.options)
         return net.to(self.device).eval()
+
+
+def _check(settings: Any, units: int) -> None:
+    """Raise before the pre-training where a setting would fail after it."""
+    if not 0 < settings.share <= 1:
+        raise ValueError(f"share must lie in (0, 1], got {settings.share}")
+    for rival in settings.rivals:
+        checks.one_of("rivals", rival, tuple(RIVALS))
+    if settings.between * units > settings.fine_tuning:
+        raise ValueError(
+            f"between is {settings.between} iterations after each of {units} units, but fine_tuning is only "
+            f"{settings.fine_tuning}: lower between"
+        )

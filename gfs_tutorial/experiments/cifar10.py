@@ -20,6 +20,10 @@ from gfs_tutorial.experiments.store import Cell
 
 __all__ = ["PRESETS", "STUDY", "Cifar10Settings", "preset", "run"]
 
+Network = Literal[
+    "resnet20", "resnet20-narrow", "resnet20-tiny", "mobilenet-v2-narrow", "mobilenet-v2", "resnet34"
+]
+
 
 @dataclass(frozen=True)
 class Cifar10Settings:
@@ -48,7 +52,7 @@ class Cifar10Settings:
         device: Where to compute; "auto" takes the GPU if there is one.
     """
 
-    networks: tuple[Literal[tuple(NETWORKS)], ...]
+    networks: tuple[Network, ...]
     train_sizes: tuple[int, ...]
     iterations: tuple[int, ...]
     seeds: tuple[int, ...]
