@@ -68,9 +68,9 @@ class ImageNetSettings:
 LAPTOP = ImageNetSettings(
     networks=("efficientnet-lite0",),
     macs=(0.78, 0.55),
-    calibration=(300, 150, 75, 40, 20),
+    calibration=(300, 100, 30),
     seeds=(0, 1, 2),
-    steps=40,
+    steps=20,
     tuned_seeds=(0,),
     targets="dense",
     optimizer="adam",

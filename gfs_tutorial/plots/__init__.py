@@ -1,5 +1,6 @@
 """Figures of the book: readable in greyscale and by colour-blind readers."""
 
+from gfs_tutorial.plots.calibration import against_calibration
 from gfs_tutorial.plots.channels import channels_kept, draw_unit, error_curves, league
 from gfs_tutorial.plots.curves import loss_against_size, training_curve
 from gfs_tutorial.plots.digits import show_digits
@@ -23,6 +24,7 @@ from gfs_tutorial.plots.walk import interactive_hull_walk
 
 __all__ = [
     "COLORS",
+    "against_calibration",
     "against_iterations",
     "against_size",
     "channels_kept",

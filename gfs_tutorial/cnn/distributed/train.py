@@ -54,7 +54,7 @@ def train(
             train(small.to(device), photographs, Recipe(10_000), mean=mean, std=std, checkpoint="run.pt")
 
     Args:
-        model: The network, on this process's device, the same on all; trained in place, channels last.
+        model: The network, on this process's device, the same on all; trained in place.
         dataset: Map-style, the same on all processes: ``dataset[i]`` is a pair (image (3, H, W) uint8, class
             number). Its transforms may be random.
         recipe: The settings.

@@ -43,16 +43,15 @@ class Updates:
     ):
         self.recipe, self.look, self.teacher = recipe, (mean, std), teacher
         self.communicator, self.device = communicator, next(model.parameters()).device
-        # DistributedDataParallel of torch 2.14 corrupts memory on the CPU if images are channels last.
-        together = communicator.world > 1
-        on_cpu = together and self.device.type == "cpu"
-        self.layout = torch.contiguous_format if on_cpu else torch.channels_last
+        # Training with channels last corrupts memory on the CPU in torch 2.14, for some numbers of channels.
+        on_gpu = self.device.type == "cuda"
+        self.layout = torch.channels_last if on_gpu else torch.contiguous_format
         self.model = model.to(memory_format=self.layout)
         wanted = recipe.precision
         self.precision = native_precision(self.device) if wanted == "auto" else wanted
         self.optimizer = optimizer_for(model, recipe.optimizer, recipe.lr, recipe.weight_decay)
         self.forward: nn.Module = model
-        if together:
+        if communicator.world > 1:
             self.forward = DistributedDataParallel(model, **_of_buffers(recipe.norms == "local"))
 
     def step(self, step: int, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
