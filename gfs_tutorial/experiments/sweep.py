@@ -33,7 +33,7 @@ class UnfinishedError(RuntimeError):
     """The time was up before all cells were finished; those that were are kept."""
 
 
-def _describe(settings: Any) -> str:
+def _describe_mnist(settings: Any) -> str:
     return mnist_data.describe(settings.source, max(settings.train_sizes))
 
 
@@ -60,7 +60,7 @@ class Study(Generic[S]):
     cells: Callable[[S], list[Cell]]
     run_cell: Callable[..., list[Row]]
     cost: Callable[[S, Cell], float]
-    describe: Callable[[S], str] = _describe
+    describe: Callable[[S], str] = _describe_mnist
     at_scale: bool = False
 
     def preset(self, name: str) -> S:
