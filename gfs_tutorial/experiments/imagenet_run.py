@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from torch import nn
 
 from gfs_tutorial.cnn.cost import count_macs, count_parameters
 from gfs_tutorial.cnn.distributed import Recipe, evaluate_dataset, prune_to_budgets, train
-from gfs_tutorial.cnn.models import load_pretrained
+from gfs_tutorial.cnn.models import Pretrained, load_pretrained
 from gfs_tutorial.cnn.reinitialise import reinitialised
 from gfs_tutorial.data.photographs import Normalised, Photographs, find_imagenet, halves
+from gfs_tutorial.distributed.alone import communicator_here
 from gfs_tutorial.experiments.mnist_data import MissingError
 from gfs_tutorial.experiments.store import Cell
 
@@ -28,6 +29,15 @@ EVERY = 500  # steps between checkpoints of fine-tuning
 def _photographs(source: str) -> tuple[Photographs | None, Photographs, str]:
     """Listing more than a million files takes a while: once a process."""
     return find_imagenet(source=source)
+
+
+def _first_on_rank_0(load: Callable[[], Pretrained]) -> Pretrained:
+    """So that a download is made once, and the other processes find the file."""
+    communicator = communicator_here()
+    if communicator.rank == 0 and communicator.world > 1:
+        load()
+    communicator.all_reduce(torch.zeros(1), "weights")
+    return load()
 
 
 def describe(settings: Any) -> str:
@@ -63,7 +73,7 @@ class Trial:
 
     def __init__(self, settings: Any, cell: Cell, device: torch.device, scratch: Path | None):
         self.settings, self.cell, self.scratch = settings, cell, scratch
-        self.pretrained = load_pretrained(cell["network"])
+        self.pretrained = _first_on_rank_0(lambda: load_pretrained(cell["network"]))
         self.dense = self.pretrained.model.to(device)
         self.look = {"mean": self.pretrained.mean, "std": self.pretrained.std}
         how = (self.pretrained.image_size, self.pretrained.resample)
