@@ -71,8 +71,9 @@ def test_the_curve_spans_the_seeds():
 
 def test_the_cost_table_has_a_line_for_each_row():
     made = {
-        "network": "resnet34", "gpus": 8, "gpu_images_a_second": 23456.7, "images_a_second": 12345.6, "limited_by": "gpu",
-        "pass_minutes": 1.73, "selection_seconds": 2.0, "fine_tuning_hours": 1.25, "dollars": 30.4,
+        "network": "resnet34", "gpus": 8, "gpu_images_a_second": 23456.7, "images_a_second": 12345.6,
+        "limited_by": "gpu", "pass_minutes": 1.73, "selection_seconds": 2.0, "fine_tuning_hours": 1.25,
+        "dollars": 30.4,
     }  # fmt: skip
     assert cost_table([made]).splitlines()[-1] == (
         "| resnet34 | 8 | 23,457 | 12,346 | gpu | 1.7 min | 2 s | 1.2 h | 30 |"

@@ -93,12 +93,12 @@ def _millions(macs: float | None) -> str:
 def cost_table(rows: Sequence[dict[str, Any]]) -> str:
     """Rows of ``results/benchmark-imagenet-estimate.json`` as a Markdown table."""
     lines = [
-        "| network | GPUs | images a second, computed | and read | limited by | a pass | selection | fine-tuning | dollars |",
+        "| network | GPUs | images a second, computed | and read | limited by | a pass | selection "
+        "| fine-tuning | dollars |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        lines.append(
-            "| {network} | {gpus} | {gpu_images_a_second:,.0f} | {images_a_second:,.0f} | {limited_by} | {pass_minutes:.1f} min | "
-            "{selection_seconds:.0f} s | {fine_tuning_hours:.1f} h | {dollars:,.0f} |".format(**row)
-        )
+        speeds = "{gpu_images_a_second:,.0f} | {images_a_second:,.0f} | {limited_by}".format(**row)
+        times = "{pass_minutes:.1f} min | {selection_seconds:.0f} s | {fine_tuning_hours:.1f} h".format(**row)
+        lines.append(f"| {row['network']} | {row['gpus']} | {speeds} | {times} | {row['dollars']:,.0f} |")
     return "\n".join(lines)
