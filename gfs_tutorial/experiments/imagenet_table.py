@@ -93,7 +93,7 @@ def _millions(macs: float | None) -> str:
 def cost_table(rows: Sequence[dict[str, Any]]) -> str:
     """Rows of ``results/benchmark-imagenet-estimate.json`` as a Markdown table."""
     lines = [
-        "| network | GPUs | images a second, computed | and read | limited by | a pass | passes of a selection "
+        "| network | GPUs | images a second, computed | and read | limited by | a pass | selection: passes "
         "| fine-tuning | dollars |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
