@@ -15,9 +15,16 @@ from gfs_tutorial.cnn.prefix import DenseAnswers
 from gfs_tutorial.cnn.refit import following_norms
 from gfs_tutorial.cnn.units import Unit, find_units
 
-__all__ = ["Calibration"]
+__all__ = ["Calibration", "split_rows"]
 
 FIT_SHARE = 0.6  # of the images; block errors are measured on the others
+
+
+def split_rows(images: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Which images serve to fit, and which to measure errors, (n,) int64 each; a single one does both."""
+    order = torch.randperm(images, generator=torch.Generator().manual_seed(seed))
+    fit, held = order.tensor_split([max(1, round(FIT_SHARE * images))])
+    return fit, held if len(held) else fit
 
 
 class Calibration:
@@ -34,6 +41,7 @@ class Calibration:
         model: A copy in eval mode, channels last in memory.
         units, costs: Its units, and what they cost.
         norms: Consumer to the batch norm behind it.
+        size: m.
         fit_rows, held_rows: Which images serve to fit, and which to measure errors; (n,) int64 each.
     """
 
@@ -44,10 +52,8 @@ class Calibration:
         self.costs = MacModel(model, self.units, images[:1])
         self.model = copy.deepcopy(model).eval().to(memory_format=torch.channels_last)
         self.norms = following_norms(self.model, [unit.consumer for unit in self.units], images[:1])
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        self.fit_rows, self.held_rows = order.tensor_split([max(1, round(FIT_SHARE * len(images)))])
-        if not len(self.held_rows):
-            self.held_rows = self.fit_rows
+        self.size = len(images)
+        self.fit_rows, self.held_rows = split_rows(self.size, seed)
         self._fit: dict[str, Moments] | None = None
         self._all: dict[str, Moments] | None = None
 
@@ -73,12 +79,12 @@ class Calibration:
             held = self._moments(self.held_rows, like=fit)
             self._all = {name: fit[name] + held[name] for name in fit}
         elif self._all is None:
-            self._all = self._moments(torch.arange(len(self.images)))
+            self._all = self._moments(torch.arange(self.size))
         return self._all
 
     def dense_answers(self, units: Sequence[Unit]) -> DenseAnswers:
         """Of some of the units, on all images."""
-        images = self.part(torch.arange(len(self.images)))
+        images = self.part(torch.arange(self.size))
         return DenseAnswers(self.model, units, self.norms, images, seed=self.seed, progress=self.progress)
 
     def _moments(self, rows: Tensor, like: dict[str, Moments] | None = None) -> dict[str, Moments]:

@@ -24,10 +24,12 @@ from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
 from gfs_tutorial.cnn.loss_scorers import AdditiveScorer, GatedScorer, OracleScorer, Scorer
+from gfs_tutorial.cnn.loss_shared import SharedScorer, agreed_seed
 from gfs_tutorial.cnn.mini_batches import Batch, mini_batches
 from gfs_tutorial.cnn.training_checks import check_model
 from gfs_tutorial.cnn.unit_selection import SCALINGS, UnitSelection
 from gfs_tutorial.cnn.units import Unit
+from gfs_tutorial.distributed import Communicator
 
 __all__ = ["picks_by_loss", "select_by_loss"]
 
@@ -47,6 +49,7 @@ def select_by_loss(
     candidates: int | None = None,
     oracle: bool = False,
     generator: torch.Generator | None = None,
+    communicator: Communicator | None = None,
     progress: bool = False,
 ) -> UnitSelection:
     """Pick ``size`` candidates of a unit by the loss of the whole network.
@@ -65,6 +68,8 @@ def select_by_loss(
         candidates: How many random candidates to try at each step (the authors: 50); ``None`` tries all.
         oracle: Run the whole network for each candidate: slow, and obviously right.
         generator: Source of the random candidates, on the CPU; ``None`` takes torch's global one.
+        communicator: Processes that share out the candidates of each step. All call this with the same model
+            and mini-batches, rank 0's generator counts, and all get the picks that one process makes.
         progress: Whether to show a progress bar, which counts the candidates tried.
 
     Returns:
@@ -87,6 +92,7 @@ def select_by_loss(
             candidates=candidates,
             oracle=oracle,
             generator=generator,
+            communicator=communicator,
             after_each=bar.update,
         )
         if checks.positive_int("size", size) > unit.size and not with_replacement:
@@ -117,6 +123,7 @@ def picks_by_loss(
     candidates: int | None = None,
     oracle: bool = False,
     generator: torch.Generator | None = None,
+    communicator: Communicator | None = None,
     after_each: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[int, float]]:
     """The picks of :func:`select_by_loss` one by one, each with its loss, for who stops by another rule.
@@ -133,6 +140,8 @@ def picks_by_loss(
     seed = int(torch.randint(2**62, (), generator=checks.generator(generator)))
     kind = OracleScorer if oracle or len(unit.gates) > 1 else GatedScorer if unit.gates else AdditiveScorer
     scorer, stream = kind(model, unit), mini_batches(batches, model, labels=labels)
+    if communicator is not None:
+        scorer, seed = SharedScorer(scorer, communicator), agreed_seed(model, unit, seed, communicator)
     tries = _Tries(unit.size, with_replacement, candidates, torch.Generator().manual_seed(seed))
     return _picks(scorer, stream, tries, scaling, after_each)
 

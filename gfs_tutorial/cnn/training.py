@@ -26,7 +26,19 @@ from gfs_tutorial.cnn.training_checks import (
 )
 from gfs_tutorial.training import TrainingDivergedError, half_squared_error
 
-__all__ = ["FitHistory", "evaluate", "fit", "native_precision", "normalize"]
+__all__ = [
+    "CHECK_EVERY",
+    "FitHistory",
+    "check_losses",
+    "distance_between",
+    "evaluate",
+    "fit",
+    "native_precision",
+    "normalize",
+    "one_cycle",
+    "optimizer_for",
+    "train_mode",
+]
 
 WARM_UP = 0.2  # share of the steps on which the learning rate rises
 CHECK_EVERY = 25  # steps between looks at the recorded losses: a look waits for the GPU
@@ -107,7 +119,7 @@ def fit(
     steps = count_steps(epochs, steps, len(X), batch_size)
     check_settings(lr, weight_decay, label_smoothing, augment, distance, optimizer, precision)
     precision = native_precision(device) if precision == "auto" else precision
-    updates = _optimizer(model.to(memory_format=torch.channels_last), optimizer, lr, weight_decay)
+    updates = optimizer_for(model.to(memory_format=torch.channels_last), optimizer, lr, weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(updates, lambda step: one_cycle(step, steps))
     losses = torch.zeros(steps, device=device)
     batches, start = _batches(len(X), batch_size, generator), time.perf_counter()
@@ -121,9 +133,9 @@ def fit(
             return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
         with torch.no_grad():
             answers = teacher(images).float()  # (batch_size, C)
-        return _distance(logits, answers, distance)
+        return distance_between(logits, answers, distance)
 
-    with _train_mode(model, teacher, freeze_norm):
+    with train_mode(model, teacher, freeze_norm):
         bar = tqdm(range(steps), desc="fit", unit="step", disable=not progress, leave=False)
         for step in bar:
             rows = next(batches).to(X.device)  # (batch_size,)
@@ -139,7 +151,7 @@ def fit(
             schedule.step()
             losses[step] = loss.detach()
             if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
-                bar.set_postfix(loss=f"{_check_losses(losses, step + 1):.3f}", refresh=False)
+                bar.set_postfix(loss=f"{check_losses(losses, step + 1):.3f}", refresh=False)
     return FitHistory(losses.cpu().double(), time.perf_counter() - start, precision)
 
 
@@ -198,14 +210,14 @@ def native_precision(device: torch.device) -> str:
     return "bfloat16" if native else "float32"
 
 
-def _distance(logits: Tensor, answers: Tensor, distance: str) -> Tensor:
+def distance_between(logits: Tensor, answers: Tensor, distance: str) -> Tensor:
     """Half the squared distance, or the Kullback-Leibler divergence, of logits (m, C) from a teacher's."""
     if distance == "squared":
         return half_squared_error(logits, answers)
     return F.kl_div(logits.log_softmax(1), answers.log_softmax(1), reduction="batchmean", log_target=True)
 
 
-def _optimizer(model: nn.Module, name: str, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+def optimizer_for(model: nn.Module, name: str, lr: float, weight_decay: float) -> torch.optim.Optimizer:
     """SGD or Adam, with weight decay on matrices and kernels alone."""
     weights = [p for p in model.parameters() if p.requires_grad]
     if not weights:
@@ -228,7 +240,7 @@ def _batches(m: int, batch_size: int, generator: torch.Generator | None) -> Iter
 
 
 @contextlib.contextmanager
-def _train_mode(model: nn.Module, teacher: nn.Module | None, freeze_norm: bool) -> Iterator[None]:
+def train_mode(model: nn.Module, teacher: nn.Module | None, freeze_norm: bool) -> Iterator[None]:
     """Train mode for the model, but for frozen batch norms, and eval mode for the teacher."""
     with _eval_mode(model), _eval_mode(teacher or model):
         for module in model.modules():
@@ -248,7 +260,7 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _check_losses(losses: Tensor, done: int) -> float:
+def check_losses(losses: Tensor, done: int) -> float:
     """The mean of the latest losses; raises where they have gone out of bounds."""
     window = losses[max(0, done - CHECK_EVERY) : done]
     bad = ~(window <= HOPELESS * losses[0].clamp(min=1.0))  # NaN compares false

@@ -18,7 +18,14 @@ from gfs_tutorial import checks
 from gfs_tutorial.data.images import data_root, decode, list_images
 from gfs_tutorial.data.subsets import balanced_subset
 
-__all__ = ["ImageNetSample", "imagenet_wnids", "load_imagenet_sample"]
+__all__ = [
+    "ImageNetSample",
+    "centre_crop",
+    "imagenet_wnids",
+    "in_folders",
+    "load_imagenet_sample",
+    "of_foolbox",
+]
 
 MARGIN = 256 / 224  # the short side before the crop, in units of the crop
 
@@ -79,10 +86,10 @@ def load_imagenet_sample(
     seed = checks.integer_at_least("seed", seed, 0)
     folder = data_root(root)
     if folder is not None and (folder / "imagenet" / "val").is_dir():
-        paths, labels = _in_folders(folder / "imagenet" / "val")
+        paths, labels = in_folders(folder / "imagenet" / "val")
         source = f"{folder} (image folders)"
     else:
-        paths, labels = _of_foolbox(folder)
+        paths, labels = of_foolbox(folder)
         source = "foolbox"
     if size is not None:
         if size > len(paths):
@@ -95,17 +102,17 @@ def load_imagenet_sample(
     return ImageNetSample(X, labels, _class_names(), source)
 
 
-def centre_crop(image: Image.Image, size: int) -> Image.Image:
+def centre_crop(image: Image.Image, size: int, resample: str = "bicubic") -> Image.Image:
     """Scale the short side to 8/7 of ``size`` and cut (size, size) pixels out of the middle."""
     scale = round(MARGIN * size) / min(image.size)
     width, height = (max(size, round(scale * side)) for side in image.size)
     if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        image = image.resize((width, height), Image.Resampling[resample.upper()])
     left, top = (width - size) // 2, (height - size) // 2
     return image.crop((left, top, left + size, top + size))
 
 
-def _in_folders(folder: Path) -> tuple[list[Path], Tensor]:
+def in_folders(folder: Path) -> tuple[list[Path], Tensor]:
     """Files and class numbers (n,) of the folders that there are, in the order of the classes."""
     number = {wnid: i for i, wnid in enumerate(imagenet_wnids())}
     paths, labels = [], []
@@ -120,7 +127,7 @@ def _in_folders(folder: Path) -> tuple[list[Path], Tensor]:
     return paths, torch.tensor(labels)
 
 
-def _of_foolbox(folder: Path | None) -> tuple[list[Path], Tensor]:
+def of_foolbox(folder: Path | None) -> tuple[list[Path], Tensor]:
     """Files and class numbers (20,) of the photographs that foolbox ships as ``imagenet_00_243.jpg``."""
     found = importlib.util.find_spec("foolbox")  # its import would load much that is not needed
     where = Path(found.origin).parent / "data" if found and found.origin else None

@@ -70,7 +70,7 @@ def checksum(*tensors: Tensor) -> int:
     """A number that depends on every bit of the tensors and on its place."""
     total = 0
     for tensor in tensors:
-        bits = tensor.detach().contiguous().view(torch.uint8).flatten()
+        bits = tensor.detach().contiguous().flatten().view(torch.uint8)
         total = zlib.crc32(bits.cpu().numpy(), total)
     return total
 

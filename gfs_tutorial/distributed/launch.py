@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -58,11 +59,24 @@ def process_group(backend: str | None = None, *, timeout: float = 60.0) -> Itera
     if dist.is_initialized():
         raise RuntimeError("there is a process group already: leave it before you join another")
     backend, device = _backend_and_device(backend)
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout), **_rendezvous(timeout))
     try:
         yield device
     finally:
         dist.destroy_process_group()
+
+
+def _rendezvous(timeout: float) -> dict[str, Any]:
+    """After a restart on one machine: a store without the addresses of the processes that were there before.
+
+    torchrun of torch 2.14 keeps its store over restarts. On several machines, whose restarts may be numbered
+    differently, ``TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1`` makes it open a new one each time.
+    """
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if restarts == "0" or os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]:
+        return {}
+    store, rank, world = next(dist.rendezvous("env://", timeout=timedelta(seconds=timeout)))
+    return {"store": dist.PrefixStore(f"restart {restarts}", store), "rank": rank, "world_size": world}
 
 
 def _backend_and_device(backend: str | None) -> tuple[str, torch.device]:

@@ -14,14 +14,19 @@ from typing import Annotated, Generic, TypeVar
 import tyro
 
 from gfs_tutorial import results
-from gfs_tutorial.experiments import cifar10, methods, mnist, sweep, variations
+from gfs_tutorial.cnn.distributed import PreemptedError
+from gfs_tutorial.experiments import cifar10, imagenet, methods, mnist, sweep, variations
 from gfs_tutorial.experiments.mnist_data import MissingError
 from gfs_tutorial.experiments.store import FolderInUseError, SettingsMismatchError, differences
+from gfs_tutorial.experiments.together import TogetherError, joined
 
 __all__ = ["STUDIES", "Run", "main"]
 
 S = TypeVar("S")
-STUDIES = {study.name: study for study in (mnist.STUDY, methods.STUDY, variations.STUDY, cifar10.STUDY)}
+STUDIES = {
+    study.name: study
+    for study in (mnist.STUDY, methods.STUDY, variations.STUDY, cifar10.STUDY, imagenet.STUDY)
+}
 DESCRIPTION = """Run an experiment of the book and write its results, with the record of how they were made.
 
 * python -m gfs_tutorial mnist: a minute, on the images that come with the book.
@@ -30,6 +35,7 @@ DESCRIPTION = """Run an experiment of the book and write its results, with the r
 * python -m gfs_tutorial mnist --preset paper: the papers' scale and beyond, on a GPU. We have not run it yet.
 * python -m gfs_tutorial cifar10: two minutes, a convolutional network on digits in colours.
 * python -m gfs_tutorial cifar10 --preset laptop-narrow: half an hour to an hour of one core, on CIFAR-10.
+* torchrun --nproc_per_node 8 -m gfs_tutorial imagenet --preset paper: on all GPUs of a machine.
 * python -m gfs_tutorial mnist --sizes 50 --name small: a preset with a setting of your own.
 * python -m gfs_tutorial mnist --preset laptop --help: every setting, and what it is in that preset.
 """
@@ -71,14 +77,19 @@ def main(arguments: list[str] | None = None) -> None:
     folder = chosen.runs / name
     how = {"preset": chosen.preset, "minutes": chosen.minutes, "so_far": chosen.so_far}
     try:
-        result = sweep.run(study, chosen.settings, command=command, folder=folder, **how)
-    except (FolderInUseError, MissingError, SettingsMismatchError) as error:
+        with joined(study.at_scale) as rank:
+            result = sweep.run(study, chosen.settings, command=command, folder=folder, **how)
+    except (FolderInUseError, MissingError, SettingsMismatchError, TogetherError) as error:
         raise SystemExit(f"{error}") from None
+    except PreemptedError as error:
+        raise SystemExit(f"{error}; the same command goes on") from None
     except sweep.UnfinishedError as error:
         why = "not yet" if chosen.so_far else "time is up"
         raise SystemExit(f"{why}: {error}; the same command goes on") from None
     except KeyboardInterrupt:
         raise SystemExit(f"stopped: finished cells are in {folder}, the same command goes on") from None
+    if rank > 0:
+        return
     path = results.write(chosen.out / f"{name}.json", result)
     print(f"{len(result['rows'])} rows in {result['seconds']:.0f} s, written to {path}")
 

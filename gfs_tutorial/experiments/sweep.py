@@ -9,6 +9,7 @@ Chapter *The MNIST experiment*.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,9 +19,11 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from gfs_tutorial import checks, results
+from gfs_tutorial.distributed.alone import communicator_here
 from gfs_tutorial.experiments import mnist_data
 from gfs_tutorial.experiments.progress import Progress
-from gfs_tutorial.experiments.store import Cell, RunFolder
+from gfs_tutorial.experiments.store import Cell, RunFolder, cell_name
+from gfs_tutorial.experiments.together import SharedFolder
 
 __all__ = ["Study", "UnfinishedError", "run"]
 
@@ -43,20 +46,24 @@ class Study(Generic[S]):
     Attributes:
         name: On the command line and in file names.
         summary: What it asks, in one sentence.
-        presets: Settings by name. Every class of settings has ``train_sizes``, ``source`` and ``device``.
+        presets: Settings by name. Every class of settings has ``device``.
         cells: The cells of a sweep, in the order in which they are run.
         run_cell: Computes the rows of one cell on a device.
         cost: What a cell costs beside the others, for the estimate of the time left.
-        describe: What the images are, in words that change where they do.
+        describe: What the data are, the same on every machine. The default is for settings of MNIST, with
+            ``train_sizes`` and ``source``.
+        at_scale: Whether ``run_cell`` works on all processes of torchrun together, and takes a folder
+            ``scratch`` for checkpoints within a cell.
     """
 
     name: str
     summary: str
     presets: dict[str, S]
     cells: Callable[[S], list[Cell]]
-    run_cell: Callable[[S, Cell, torch.device], list[Row]]
+    run_cell: Callable[..., list[Row]]
     cost: Callable[[S, Cell], float]
     describe: Callable[[S], str] = _describe_mnist
+    at_scale: bool = False
 
     def preset(self, name: str) -> S:
         """The settings of that name; ``ValueError`` lists those that there are."""
@@ -97,20 +104,24 @@ def run(
         FolderInUseError: another process is at work in ``folder``.
         UnfinishedError: ``minutes`` were up first, or nothing is finished so far.
     """
-    device = mnist_data.device(settings.device)
+    communicator = communicator_here()
+    device = communicator.device if communicator.world > 1 else mnist_data.device(settings.device)
     header = {
         "study": study.name,
         "settings": asdict(settings),
         "data": study.describe(settings),
-        "device": str(device),
+        "device": device.type,
     }
     facts = {"preset": preset, "data": header["data"], "device": header["device"]}
+    if communicator.world > 1:
+        facts["processes"] = communicator.world
     record = results.provenance(command or _command(study, preset), settings, **facts)
     if so_far:
         done = _finished(study.cells(settings), folder, header)
         left = {"cells_left": len(study.cells(settings)) - len(done)}
     else:
-        with RunFolder(folder, header) if folder is not None else contextlib.nullcontext() as store:
+        place = contextlib.nullcontext() if folder is None else SharedFolder(folder, header, communicator)
+        with place as store:
             done, left = _run_cells(study, settings, device, record, store, minutes, progress), {}
     seconds = round(sum(cell["seconds"] for cell in done), 3)
     return {
@@ -149,7 +160,7 @@ def _run_cells(
     settings: S,
     device: torch.device,
     record: dict[str, Any],
-    store: RunFolder | None,
+    store: SharedFolder | None,
     minutes: float | None,
     progress: bool,
 ) -> list[dict[str, Any]]:
@@ -158,25 +169,34 @@ def _run_cells(
     kept = [store.load(cell) if store is not None else None for cell in cells]
     todo = [i for i, result in enumerate(kept) if result is None]
     costs = {i: study.cost(settings, cells[i]) for i in todo}
-    report = Progress(
-        study.name, len(cells), done=len(cells) - len(todo), left=sum(costs.values()), show=progress
-    )
+    communicator = communicator_here()
+    shown = {"done": len(cells) - len(todo), "left": sum(costs.values())}
+    report = Progress(study.name, len(cells), **shown, show=progress and communicator.rank == 0)
     start = time.perf_counter()
     with contextlib.closing(report):
         for position, i in enumerate(todo):
-            if minutes is not None and time.perf_counter() - start > 60 * minutes:
+            spent = torch.tensor([time.perf_counter() - start])  # the longest of all processes
+            if minutes is not None and float(communicator.all_reduce(spent, "time", op="max")) > 60 * minutes:
                 raise UnfinishedError(f"{len(todo) - position} of {len(cells)} cells are left")
-            kept[i] = _run_cell(study, settings, cells[i], device, record)
+            scratch = store and store.folder / "checkpoints" / cell_name(cells[i])
+            kept[i] = _run_cell(study, settings, cells[i], device, record, scratch)
             if store is not None:
                 store.save(cells[i], kept[i])
+                shutil.rmtree(scratch, ignore_errors=True)
             report.finished(cells[i], costs[i], kept[i]["seconds"])
     return kept
 
 
 def _run_cell(
-    study: Study[S], settings: S, cell: Cell, device: torch.device, record: dict[str, Any]
+    study: Study[S],
+    settings: S,
+    cell: Cell,
+    device: torch.device,
+    record: dict[str, Any],
+    scratch: Path | None,
 ) -> dict[str, Any]:
     begin, date = time.perf_counter(), results.now()
-    rows = [{**cell, **row} for row in study.run_cell(settings, cell, device)]
+    more = {"scratch": scratch} if study.at_scale else {}
+    rows = [{**cell, **row} for row in study.run_cell(settings, cell, device, **more)]
     seconds = round(time.perf_counter() - begin, 3)
     return {**record, "date": date, "cell": cell, "seconds": seconds, "rows": rows}

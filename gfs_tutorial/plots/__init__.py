@@ -4,6 +4,7 @@ The first of them are in chapter *Greedy forward selection*.
 """
 
 from gfs_tutorial.plots.bound import interactive_bound
+from gfs_tutorial.plots.calibration import against_calibration
 from gfs_tutorial.plots.candidates import candidates
 from gfs_tutorial.plots.channels import channels_kept, draw_unit, error_curves, league
 from gfs_tutorial.plots.curves import loss_against_size, training_curve
@@ -30,6 +31,7 @@ from gfs_tutorial.plots.walk import interactive_hull_walk
 
 __all__ = [
     "COLORS",
+    "against_calibration",
     "against_iterations",
     "against_size",
     "candidates",

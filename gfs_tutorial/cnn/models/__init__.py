@@ -9,18 +9,22 @@ import torch
 from torch import nn
 
 from gfs_tutorial import checks
+from gfs_tutorial.cnn.models.imagenet import IMAGENET, build_imagenet, published_accuracy
 from gfs_tutorial.cnn.models.mobilenet_v2_cifar import mobilenet_v2_cifar
 from gfs_tutorial.cnn.models.pretrained import PRETRAINED, Pretrained, load_pretrained
 from gfs_tutorial.cnn.models.resnet_cifar import ResNetCifar, resnet20, resnet34_cifar
 
 __all__ = [
+    "IMAGENET",
     "MODELS",
     "PRETRAINED",
     "Pretrained",
     "ResNetCifar",
     "build",
+    "build_imagenet",
     "load_pretrained",
     "mobilenet_v2_cifar",
+    "published_accuracy",
     "resnet20",
     "resnet34_cifar",
 ]

@@ -1,14 +1,16 @@
-"""Trained networks: two that the package ships, and EfficientNet-Lite0 from the package index."""
+"""Trained networks: two that the package ships, and for ImageNet those that others publish."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from gfs_tutorial import checks
+from gfs_tutorial.cnn.models.imagenet import IMAGENET, IMAGENET_MEAN, IMAGENET_STD, build_imagenet
 from gfs_tutorial.cnn.models.resnet_cifar import resnet20
 from gfs_tutorial.data.images import CIFAR10_MEAN, CIFAR10_STD, DIGITS_MEAN, DIGITS_STD
 
@@ -29,6 +31,7 @@ class Pretrained:
         image_size: Height and width.
         num_classes: C.
         source: Where the weights came from, for the record.
+        resample: How photographs are to be scaled: ``"bicubic"`` or ``"bilinear"``.
     """
 
     model: nn.Module
@@ -37,6 +40,7 @@ class Pretrained:
     image_size: int
     num_classes: int
     source: str
+    resample: str = "bicubic"
 
 
 def load_pretrained(name: str) -> Pretrained:
@@ -44,12 +48,15 @@ def load_pretrained(name: str) -> Pretrained:
 
     ``"resnet20-cifar10"`` and ``"resnet20-digits"`` (the embedded digits in colours) are shipped with the
     package; ``results/shipped-checkpoints.json`` says how they were made. ``"efficientnet-lite0"``, for
-    ImageNet, takes two packages from the package index: its code and its weights.
+    ImageNet, takes two packages from the package index: its code and its weights. ``"resnet34"``,
+    ``"resnet50"``, ``"mobilenet-v2"``, ``"mobilenet-v3-large"`` (torchvision's first weights, as in the
+    papers) and ``"proxylessnas-mobile"`` (pytorchcv) are downloaded, or found where
+    :mod:`~gfs_tutorial.cnn.models.weight_files` looks, and their checksums compared.
 
     Raises:
-        ImportError: one of the packages of EfficientNet-Lite0 is missing; the message has the pip command.
-        FileNotFoundError: the installed package lacks its weights.
-        ValueError: there is no such name.
+        ImportError: a package is missing; the message has the pip command.
+        FileNotFoundError: the installed package lacks its weights, or a download failed.
+        ValueError: there is no such name, or a file is not what its name says.
     """
     return PRETRAINED[checks.one_of("name", name, tuple(PRETRAINED))]()
 
@@ -83,8 +90,15 @@ def _efficientnet_lite0() -> Pretrained:
     return Pretrained(model.eval(), LITE0_MEAN, LITE0_STD, 224, 1000, source)
 
 
+def _published(name: str) -> Pretrained:
+    model = build_imagenet(name)
+    source = IMAGENET[name].weights(model)
+    return Pretrained(model.eval(), IMAGENET_MEAN, IMAGENET_STD, 224, 1000, source, "bilinear")
+
+
 PRETRAINED = {
     "resnet20-cifar10": _resnet20_cifar10,
     "resnet20-digits": _resnet20_digits,
     "efficientnet-lite0": _efficientnet_lite0,
+    **{name: partial(_published, name) for name, network in IMAGENET.items() if network.weights is not None},
 }
