@@ -20,12 +20,13 @@ def code_cells(path):
 
 def pages():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    return [toc["root"], *(page["file"] for c in chapters for page in (c, *c.get("sections", ())))]
 
 
 def test_every_page_is_in_the_table_of_contents_and_every_entry_exists():
     files = {
-        path.relative_to(ROOT).with_suffix("").as_posix() for path in (ROOT / "book").glob("*.[im][pd]*")
+        path.relative_to(ROOT).with_suffix("").as_posix() for path in (ROOT / "book").rglob("*.[im][pd]*")
     }
     assert files == set(pages())
 

@@ -1,4 +1,7 @@
-"""MNIST as tensors: from your data root, from the web, or from the embedded sample, in that order."""
+"""MNIST as tensors: from your data root, from the web, or from the embedded sample, in that order.
+
+Chapter *A two-layer net and SGD*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-r"""How much pre-training is enough, :math:`t^*(m)`, and which law it follows as the data set grows."""
+r"""How much pre-training is enough, :math:`t^*(m)`, and which law it follows as the data set grows.
+
+Chapter *The MNIST experiment*.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,10 @@ def thresholds(rows: Sequence[Row], key: str, level: float | Callable[[list[Row]
 
 
 def reached_by_all(found: Sequence[Threshold]) -> list[Threshold]:
-    """The thresholds of those m at which every seed reaches the level, and none at once."""
+    """The thresholds of those m at which every seed reaches the level, and none at once.
+
+    A law is fitted to these only: a run that never arrives has no time to fit, nor has one that begins there.
+    """
     missed = {run.m for run in found if not run.t}
     return [run for run in found if run.m not in missed]
 

@@ -1,5 +1,9 @@
-"""Figures of the book: readable in greyscale and by colour-blind readers."""
+"""Figures of the book: readable in greyscale and by colour-blind readers.
 
+The first of them are in chapter *Greedy forward selection*.
+"""
+
+from gfs_tutorial.plots.bound import interactive_bound
 from gfs_tutorial.plots.candidates import candidates
 from gfs_tutorial.plots.channels import channels_kept, draw_unit, error_curves, league
 from gfs_tutorial.plots.curves import loss_against_size, training_curve
@@ -19,6 +23,7 @@ from gfs_tutorial.plots.study import (
     thresholds,
 )
 from gfs_tutorial.plots.style import COLORS, line_styles, use_style
+from gfs_tutorial.plots.threshold_sliders import interactive_thresholds
 from gfs_tutorial.plots.walk import interactive_hull_walk
 
 __all__ = [
@@ -33,7 +38,9 @@ __all__ = [
     "groups",
     "heatmap",
     "hull_walk",
+    "interactive_bound",
     "interactive_hull_walk",
+    "interactive_thresholds",
     "league",
     "line_styles",
     "loss_against_size",

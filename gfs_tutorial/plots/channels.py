@@ -1,4 +1,7 @@
-"""Pictures of channel pruning: a unit inside its block, error curves, what stays of each layer."""
+"""Pictures of channel pruning: a unit inside its block, error curves, what stays of each layer.
+
+Chapter *Channels*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Curves of the MNIST experiment: the mean over seeds, with the range from the least to the greatest."""
+"""Curves of the MNIST experiment: the mean over seeds, with the range from the least to the greatest.
+
+Chapter *The MNIST experiment*.
+"""
 
 from __future__ import annotations
 
