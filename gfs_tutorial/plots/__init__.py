@@ -1,5 +1,6 @@
 """Figures of the book: readable in greyscale and by colour-blind readers."""
 
+from gfs_tutorial.plots.bound import interactive_bound
 from gfs_tutorial.plots.channels import channels_kept, draw_unit, error_curves, league
 from gfs_tutorial.plots.curves import loss_against_size, training_curve
 from gfs_tutorial.plots.digits import show_digits
@@ -19,6 +20,7 @@ from gfs_tutorial.plots.study import (
     thresholds,
 )
 from gfs_tutorial.plots.style import COLORS, line_styles, use_style
+from gfs_tutorial.plots.threshold_sliders import interactive_thresholds
 from gfs_tutorial.plots.walk import interactive_hull_walk
 
 __all__ = [
@@ -32,7 +34,9 @@ __all__ = [
     "groups",
     "heatmap",
     "hull_walk",
+    "interactive_bound",
     "interactive_hull_walk",
+    "interactive_thresholds",
     "league",
     "line_styles",
     "loss_against_size",
