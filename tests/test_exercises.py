@@ -1,4 +1,4 @@
-"""The exercises on the Markdown pages: enough of them, each with a folded solution, whose code runs and is right."""
+"""The exercises on the Markdown pages: enough of them, each with a folded solution, and its code is right."""
 
 import re
 from collections import Counter
