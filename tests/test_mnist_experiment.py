@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from gfs_tutorial import TwoLayerNet, greedy_forward_selection, load_mnist, results, train_sgd
-from gfs_tutorial.experiments import mnist, variations
-from gfs_tutorial.experiments.command import STUDIES
+from gfs_tutorial.experiments import methods, mnist, variations
 from gfs_tutorial.selection import select_neurons_logistic
 
 TINY = replace(
@@ -155,11 +154,7 @@ def test_a_dense_net_reads_95_percent_and_200_picks_stay_within_two_points():
     assert small >= dense - 0.02
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted([*RESULTS.glob("mnist-*.json"), *RESULTS.glob("variations-*.json")]),
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("path", CERTIFIED, ids=lambda path: path.stem)
 def test_the_committed_results_hold_their_own_certificates(path):
     rows = results.read(path)["rows"]
     assert rows and all(row["subnetwork_loss"] <= row["bound"] for row in rows)
