@@ -86,3 +86,16 @@ def test_more_images_and_wider_networks_cost_more():
     small = {"m": 1000, "seed": 0}
     assert methods.STUDY.cost(TINY, small) < methods.STUDY.cost(TINY, {**small, "m": 4000})
     assert methods.STUDY.cost(TINY, small) < methods.STUDY.cost(replace(TINY, width=60), small)
+
+
+def test_comparisons_are_made_where_both_have_been_run(rows):
+    place = {"m": 60, "seed": 1, "k": 3}
+    table = [
+        {**place, "t": t, "method": name, "loss": loss}
+        for t, losses in ((0, {"a": 1.0}), (5, {"a": 1.0, "b": 2.0}), (9, {"a": 4.0, "b": 2.0}))
+        for name, loss in losses.items()
+    ]
+    assert methods.compare(table, "a", "b") == (1, 2, 1.0)
+    assert methods.compare(rows, "forward-refitted", "forward").wins == 4
+    with pytest.raises(ValueError, match="'a' and 'c'"):
+        methods.compare(table, "a", "c")
