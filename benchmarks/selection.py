@@ -3,12 +3,13 @@
     GFS_DATA_ROOT=... python benchmarks/selection.py [--threads 2] [--part NAME] [--save FILE]
 
 large   N = 10,000 on all of MNIST (or what is there of it), after some SGD, with one and with ten outputs:
-        computing the activations, one matrix-vector product per distinct neuron, the
-        score form without and with the draft, and brute force on all candidates, of which a few steps are
-        timed and scaled to all.
+        computing the activations, one matrix-vector product per distinct neuron, the score form (a column
+        each), selection by bounds, and brute force on all candidates, of which a few steps are timed and
+        scaled to all.
 small   N = 1,000 and m = 2,000: against a loop over candidates on cached activations, of which some steps
         are timed.
-grid    The draft against the plain score form at many sizes, in turn; and how the time grows.
+grid    Selection as it comes (by bounds where they pay) against the plain score form at many sizes, in turn;
+        and how the time grows.
 memory  Peak memory over the size of the activations, in a process of its own; and passes over the data.
 
 All variants must pick the same neurons.
@@ -24,7 +25,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -33,9 +36,8 @@ from torch import Tensor
 
 from gfs_tutorial import TwoLayerNet, greedy_forward_selection, results, train_sgd
 from gfs_tutorial.data import load_mnist
-from gfs_tutorial.selection import SelectionPath
+from gfs_tutorial.selection import SelectionPath, greedy
 from gfs_tutorial.selection.activations import StoredActivations, activations_of
-from gfs_tutorial.selection.greedy import select_from_activations
 
 SETTINGS = {
     "large": {
@@ -58,12 +60,6 @@ SETTINGS = {
 }
 
 
-class OneByOne(StoredActivations):
-    """One column at a time: the plain score form."""
-
-    block = 1
-
-
 def seconds(function: Callable, *arguments) -> tuple[float, object]:
     """Wall-clock time of a call, on the GPU too, and what it returned."""
     start = time.perf_counter()
@@ -74,10 +70,12 @@ def seconds(function: Callable, *arguments) -> tuple[float, object]:
 
 
 def select(
-    kind: type, hidden: Tensor, output_weights: Tensor, y: Tensor, size: int
+    hidden: Tensor, output_weights: Tensor, y: Tensor, size: int, *, plain: bool = False
 ) -> tuple[float, SelectionPath]:
-    """Seconds that a selection on hidden (N, m) took, and its path."""
-    return seconds(select_from_activations, kind(hidden), output_weights.detach(), y, size, True, False)
+    """Seconds that a selection on hidden (N, m) took, and its path; ``plain``: by the plain score form."""
+    problem = StoredActivations(hidden), output_weights.detach(), y, size, True, False
+    with patch.object(greedy, "pays", return_value=False) if plain else nullcontext():
+        return seconds(greedy.select_from_activations, *problem)
 
 
 @torch.no_grad()
@@ -111,18 +109,18 @@ def large(device: str, outputs: int, iterations: int) -> dict[str, object]:
     net = TwoLayerNet(784, s["neurons"], outputs, generator=generator).to(device)
     options = {"iterations": iterations, "batch_size": 100, "lr": (0.01, 1.0), "progress": False}
     train_sgd(net, X, y, generator=generator, **options)
-    names = ("forward pass", "product each", "plain score form", "with the draft")
+    names = ("forward pass", "product each", "plain score form", "selection")
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(s["repeats"]):
         hidden = None  # two of them may not fit in memory
         spent, activations = seconds(activations_of, net, X, math.inf)
         hidden = activations.hidden
         times["forward pass"].append(spent)
-        spent, path = select(StoredActivations, hidden, net.output_weights, y, s["size"])
-        times["with the draft"].append(spent)
-        spent, plain = select(OneByOne, hidden, net.output_weights, y, s["size"])
+        spent, path = select(hidden, net.output_weights, y, s["size"])
+        times["selection"].append(spent)
+        spent, plain = select(hidden, net.output_weights, y, s["size"], plain=True)
         times["plain score form"].append(spent)
-        assert plain.indices.tolist() == path.indices.tolist(), "the draft changed the picks"
+        assert plain.indices.tolist() == path.indices.tolist(), "the bounds changed the picks"
         distinct = path.distinct(s["size"]).tolist()
         times["product each"].append(seconds(one_product_each, hidden, distinct)[0])
     steps = s["brute_force_steps"]
@@ -130,13 +128,15 @@ def large(device: str, outputs: int, iterations: int) -> dict[str, object]:
     assert picks == path.indices[:steps].tolist(), "brute force picked other neurons"
     row = {name: statistics.median(values) for name, values in times.items()}
     row |= {"brute force, scaled": spent / steps * s["size"]}
-    ours = row["with the draft"]
+    ours = row["selection"]
     for name, value in row.items():
         print(f"  {name:20s} {value:9.2f} s   {value / ours:7.2f} times the selection", flush=True)
     about = {
         "outputs": outputs,
         "iterations": iterations,
         "reads": len(path.reads),
+        "products": sum(path.reads),
+        "candidates": sum(path.candidates),
         "rows": len(X),
         "distinct": len(distinct),
         "data": data.source,
@@ -160,9 +160,9 @@ def small() -> list[dict[str, object]]:
         H = hidden.T.contiguous()
         fast, plain, loop = [], [], []
         for _ in range(s["repeats"]):
-            spent, path = select(StoredActivations, H, B, y, s["size"])
+            spent, path = select(H, B, y, s["size"])
             fast.append(spent / s["size"])
-            plain.append(select(OneByOne, H, B, y, s["size"])[0] / s["size"])
+            plain.append(select(H, B, y, s["size"], plain=True)[0] / s["size"])
             loop.append(seconds(loop_over_candidates, H, B[:, 0], y[:, 0], 2)[0] / 2)
         assert path.indices[:4].tolist() == loop_over_candidates(H, B[:, 0], y[:, 0], 4)
         times = {name: statistics.median(v) for name, v in (("fast", fast), ("plain", plain), ("loop", loop))}
@@ -184,9 +184,9 @@ def grid() -> list[dict[str, object]]:
             for k in s["sizes"]:
                 fast, plain = [], []
                 for _ in range(s["repeats"]):
-                    spent, path = select(StoredActivations, H, B, y, k)
+                    spent, path = select(H, B, y, k)
                     fast.append(spent)
-                    plain.append(select(OneByOne, H, B, y, k)[0])
+                    plain.append(select(H, B, y, k, plain=True)[0])
                 distinct = len(path.distinct(k))
                 row = {"neurons": N, "rows": m, "size": k, "distinct": distinct}
                 row |= {"fast": statistics.median(fast), "plain": statistics.median(plain)}

@@ -86,17 +86,21 @@ def test_the_training_curve_draws_every_batch_and_a_running_mean():
     assert mean.get_ydata()[0] == pytest.approx(float(history.losses[:4].mean()))
 
 
-def test_every_computed_column_is_drawn_as_useful_or_not(monkeypatch):
-    for limit in ("SMALLEST", "SHORTEST"):  # the draft pays for larger networks only
-        monkeypatch.setattr(f"gfs_tutorial.selection.draft.{limit}", 0)
+def test_candidates_of_every_step_are_drawn_beside_all_neurons(monkeypatch):
+    for limit in ("SMALLEST", "SHORTEST"):  # bounds pay for larger networks only
+        monkeypatch.setattr(f"gfs_tutorial.selection.bounds.{limit}", 0)
     generator = torch.Generator().manual_seed(0)
     hidden, weights = torch.randn(600, 500, generator=generator), torch.randn(500, 1, generator=generator)
     path = select_neurons(hidden, weights, torch.ones(600, 1), 60)
-    useful, useless = plots.useful_columns(path).collections
-    computed = [q for read in path.reads for q in read]
-    assert max(map(len, path.reads)) > 1 and len(computed) == len(set(computed))
-    assert len(useful.get_offsets()) == len(path.distinct(60))
-    assert len(useful.get_offsets()) + len(useless.get_offsets()) == len(computed)
+    everyone, computed = plots.candidates(path).lines
+    assert set(everyone.get_ydata()) == {500}
+    assert computed.get_ydata().tolist() == list(path.candidates) and len(path.candidates) == 60
+
+
+def test_a_path_without_bounds_has_no_candidates_to_draw():
+    path = select_neurons(torch.ones(3, 2), torch.ones(2, 1), torch.ones(3, 1), 2)
+    with pytest.raises(ValueError, match="path has no candidates"):
+        plots.candidates(path)
 
 
 def test_the_heat_map_writes_every_number_readably():

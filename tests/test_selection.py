@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gfs_tutorial import TwoLayerNet, greedy_forward_selection, select_neurons, train_sgd
-from gfs_tutorial.selection import activations, draft
+from gfs_tutorial.selection import activations, bounds
 
 sizes = st.integers(1, 12)
 instances = st.fixed_dictionaries(
@@ -16,16 +16,17 @@ instances = st.fixed_dictionaries(
 both = pytest.mark.parametrize("with_replacement", [True, False])
 
 
-@pytest.fixture(params=["one column at a time", "draft", "bad draft"], scope="module", autouse=True)
+@pytest.fixture(params=["plain", "bounds", "impatient", "patient"], scope="module", autouse=True)
 def path_through_the_code(request):
-    """Small instances go without the draft, unless told."""
+    """Small instances go without bounds, unless told."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param != "one column at a time":
-            patch.setattr(draft, "SMALLEST", 0)
-            patch.setattr(draft, "SHORTEST", 0)
-            patch.setattr(activations.StoredActivations, "block", 4)
-        if request.param == "bad draft":  # from two rows of the data
-            patch.setattr(draft, "ROWS", (2, 2))
+        if request.param != "plain":
+            patch.setattr(bounds, "SMALLEST", 0)
+            patch.setattr(bounds, "SHORTEST", 0)
+        if request.param == "impatient":  # a longer basis after every pick that leaves a doubt
+            patch.setattr(bounds, "PATIENCE", 0)
+        if request.param == "patient":  # the basis that it begins with, for ever
+            patch.setattr(bounds, "PATIENCE", 10**6)
         yield
 
 
@@ -221,8 +222,10 @@ def test_training_the_net_further_leaves_an_earlier_path_alone():
 def test_large_data_go_through_in_chunks(monkeypatch):
     net, X, y = trained_net()
     whole = greedy_forward_selection(net, X, y, 30)
-    for module in ("activations", "scores"):
+    for module in ("activations", "scores", "walk"):
         monkeypatch.setattr(f"gfs_tutorial.selection.{module}.CHUNK", 130)
+    for name, value in (("TILE", 7), ("GATHERED", 3)):
+        monkeypatch.setattr(activations, name, value)
     chunked = greedy_forward_selection(net, X, y, 30)
     assert chunked.indices.tolist() == whole.indices.tolist()
     torch.testing.assert_close(chunked.losses, whole.losses, rtol=1e-12, atol=0)

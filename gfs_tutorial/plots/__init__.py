@@ -1,6 +1,7 @@
 """Figures of the book: readable in greyscale and by colour-blind readers."""
 
 from gfs_tutorial.plots.bound import interactive_bound
+from gfs_tutorial.plots.candidates import candidates
 from gfs_tutorial.plots.channels import channels_kept, draw_unit, error_curves, league
 from gfs_tutorial.plots.curves import loss_against_size, training_curve
 from gfs_tutorial.plots.digits import show_digits
@@ -8,7 +9,6 @@ from gfs_tutorial.plots.heatmap import heatmap
 from gfs_tutorial.plots.hull import hull_walk
 from gfs_tutorial.plots.monitor import pretraining_monitor
 from gfs_tutorial.plots.rates import rate_curves
-from gfs_tutorial.plots.reads import useful_columns
 from gfs_tutorial.plots.rivals import losses_against_neurons
 from gfs_tutorial.plots.stamp import origin, stamp
 from gfs_tutorial.plots.study import (
@@ -28,6 +28,7 @@ __all__ = [
     "COLORS",
     "against_iterations",
     "against_size",
+    "candidates",
     "channels_kept",
     "dense_and_sizes",
     "draw_unit",
@@ -51,6 +52,5 @@ __all__ = [
     "study_heatmap",
     "thresholds",
     "training_curve",
-    "useful_columns",
     "use_style",
 ]

@@ -14,11 +14,11 @@ from gfs_tutorial.networks import ACTIVATIONS, TwoLayerNet
 __all__ = ["RecomputedActivations", "StoredActivations", "activations_of"]
 
 CHUNK = 2**17  # activations widened to float64 at once: 1 MiB, which stays in the cache
-LEAST = 8  # neurons widened at once, in any case
+TILE = 2**10  # rows of the data widened at once
+GATHERED = 256  # neurons whose activations are brought together at once
 SLAB = 500  # neurons multiplied at once
 IN_PLACE = 2**22  # activations that the nonlinearity is applied to at once
 SHARE = 0.7  # of the free memory that the activations may take
-RUN = 16  # consecutive rows that a sample takes together: a cache line
 
 
 class StoredActivations:
@@ -28,44 +28,50 @@ class StoredActivations:
         hidden: (N, m), one neuron a row, contiguous; float32 or float64.
     """
 
-    block = 16  # columns that one read of the activations serves at little more than the cost of one
-
     def __init__(self, hidden: Tensor):
         self.hidden = hidden
         self.shape, self.dtype, self.device = hidden.shape, hidden.dtype, hidden.device
+        self.affordable = hidden.shape[0]  # rows of H that one may hold beside it
+        self._gathered: Tensor | None = None
 
     def rows(self, neurons: Tensor) -> Tensor:
         """Activations of some ``neurons`` (n,), (n, m)."""
         return self.hidden[neurons]
 
-    def products(self, neurons: list[int]) -> Tensor:
-        """Inner products of the activations of all neurons with those of some, (n, N)."""
+    def products(self, vectors: Tensor) -> Tensor:
+        """Inner products of all neurons' activations with ``vectors`` (p, m), (p, N): one read."""
         N, m = self.shape
-        if len(neurons) == 1:
-            return torch.mv(self.hidden, self.hidden[neurons[0]])[None]
-        block = self.hidden[neurons].T  # (m, n)
+        if len(vectors) == 1:
+            return torch.mv(self.hidden, vectors[0])[None]
+        block = vectors.T.contiguous()  # (m, p)
         whole = N - N % SLAB
         # Slabs, for the matrix products of CPU libraries are slow where one side is so much the longer.
         slabs = self.hidden[:whole].view(-1, SLAB, m)  # (N / SLAB, SLAB, m)
-        found = torch.bmm(slabs, block.expand(len(slabs), *block.shape)).flatten(0, 1)  # (whole, n)
+        found = torch.bmm(slabs, block.expand(len(slabs), *block.shape)).flatten(0, 1)  # (whole, p)
         return torch.cat([found, torch.mm(self.hidden[whole:], block)]).T.contiguous()
 
-    def sample(self, count: int) -> Tensor:
-        """Activations on about ``count`` rows of the data, spread evenly, (N, n)."""
-        N, m = self.shape
-        if count >= m:
-            return self.hidden
-        run = min(RUN, count)
-        return self.hidden.unfold(1, run, m // (count // run)).reshape(N, -1)
+    def products_of(self, neurons: Tensor, matrix: Tensor) -> Tensor:
+        """Products of the activations of some ``neurons`` (n,) with ``matrix`` (m, C), (n, C)."""
+        found = []
+        for part in neurons.split(GATHERED):
+            if self._gathered is None:  # kept, for fresh memory is slow
+                self._gathered = self.hidden.new_empty(min(GATHERED, len(self.hidden)), self.shape[1])
+            rows = torch.index_select(self.hidden, 0, part, out=self._gathered[: len(part)])  # (n, m)
+            found.append(torch.mv(rows, matrix[:, 0])[:, None] if matrix.shape[1] == 1 else rows @ matrix)
+        return torch.cat(found)
 
     def tiles(self) -> Iterator[tuple[slice, slice, Tensor]]:
         """All activations in float64, tile by tile: which neurons, which rows of the data, (n, r)."""
         N, m = self.shape
-        high = max(LEAST, CHUNK // m)
-        wide = self.hidden.new_empty(min(high, N), m, dtype=torch.float64)  # fresh memory is slow
-        for start in range(0, N, high):
-            part = slice(start, min(start + high, N))
-            yield part, slice(None), wide[: part.stop - start].copy_(self.hidden[part])
+        wide = min(m, TILE)
+        high = min(N, max(1, CHUNK // wide))
+        tile = self.hidden.new_empty(high, wide, dtype=torch.float64)  # fresh memory is slow
+        for start in range(0, m, wide):
+            rows = slice(start, min(start + wide, m))
+            for first in range(0, N, high):
+                neurons = slice(first, min(first + high, N))
+                part = self.hidden[neurons, rows]
+                yield neurons, rows, tile[: part.shape[0], : part.shape[1]].copy_(part)
 
 
 class RecomputedActivations:
@@ -77,13 +83,12 @@ class RecomputedActivations:
         memory: Bytes that one chunk of activations may take.
     """
 
-    block = 64  # the forward pass costs far more than the columns
-
     def __init__(self, net: TwoLayerNet, X: Tensor, memory: int):
         self.net, self.X = net, X
         self.shape, self.dtype, self.device = torch.Size((net.width, len(X))), X.dtype, X.device
         # A chunk in its own dtype, once more before the nonlinearity, and widened to float64.
         self.chunk = max(1, int(memory // (net.width * (2 * X.element_size() + 8))))
+        self.affordable = max(1, self.chunk * net.width // len(X))  # rows of H that one may hold
 
     def rows(self, neurons: Tensor) -> Tensor:
         """Activations of some ``neurons`` (n,), (n, m)."""
@@ -91,18 +96,17 @@ class RecomputedActivations:
         bias = net.input_biases[neurons, None]  # (n, 1)
         return ACTIVATIONS[net.activation](torch.addmm(bias, net.input_weights[neurons], self.X.T))
 
-    def products(self, neurons: list[int]) -> Tensor:
-        """Inner products of the activations of all neurons with those of some, (n, N)."""
-        found = self.X.new_zeros(len(neurons), self.shape[0])
+    def products(self, vectors: Tensor) -> Tensor:
+        """Inner products of all neurons' activations with ``vectors`` (p, m), (p, N): one pass."""
+        found = vectors.new_zeros(len(vectors), self.shape[0])
         for start in range(0, len(self.X), self.chunk):
-            H = self.net.hidden(self.X[start : start + self.chunk]).T  # (N, r)
-            found += torch.mm(H, H[neurons].T).T
+            H = self.net.hidden(self.X[start : start + self.chunk])  # (r, N)
+            found += vectors[:, start : start + self.chunk] @ H
         return found
 
-    def sample(self, count: int) -> Tensor:
-        """Activations on about ``count`` rows of the data, spread evenly, (N, n)."""
-        step = -(-len(self.X) // min(count, self.chunk))
-        return self.net.hidden(self.X[::step]).T
+    def products_of(self, neurons: Tensor, matrix: Tensor) -> Tensor:
+        """Products of the activations of some ``neurons`` (n,) with ``matrix`` (m, C), (n, C)."""
+        return torch.cat([self.rows(part) @ matrix for part in neurons.split(self.affordable)])
 
     def tiles(self) -> Iterator[tuple[slice, slice, Tensor]]:
         """All activations in float64, tile by tile: which neurons, which rows of the data, (n, r)."""

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from gfs_tutorial import checks
 from gfs_tutorial.networks import TwoLayerNet
 from gfs_tutorial.selection.activations import RecomputedActivations, StoredActivations, activations_of
+from gfs_tutorial.selection.bounds import BoundedScores, pays
 from gfs_tutorial.selection.path import SelectionPath
 from gfs_tutorial.selection.scores import NeuronScores
 
@@ -142,18 +143,20 @@ def select_from_activations(
     progress: bool,
 ) -> SelectionPath:
     """The loop, on activations of N neurons on m rows, output_weights (N, C), targets (m, C)."""
-    scores = NeuronScores(activations, output_weights.contiguous(), targets, size, with_replacement)
+    kind = BoundedScores if pays(activations) else NeuronScores
+    scores = kind(activations, output_weights.contiguous(), targets, with_replacement)
     picks = []
     for k in tqdm(range(1, size + 1), desc="GFS", unit="neuron", disable=not progress, leave=False):
         picks.append(scores.best(k))
-        scores.add(picks[-1], k)
+        scores.add(picks[-1])
     indices = torch.tensor(picks)
     return SelectionPath(
         indices=indices,
         losses=scores.losses(indices.to(activations.device)).cpu(),
         num_neurons=len(output_weights),
-        dense_loss=scores.dense_loss,
-        variance=scores.variance,
+        dense_loss=scores.statistics.dense_loss,
+        variance=scores.statistics.variance,
         with_replacement=with_replacement,
         reads=tuple(scores.reads),
+        candidates=tuple(scores.candidates),
     )

@@ -93,12 +93,15 @@ class SelectionPath(NeuronPath):
     Attributes:
         variance: V, the mean squared distance of the neurons' feature vectors from their mean.
         with_replacement: Whether a neuron may be picked again.
-        reads: Neurons whose Gram columns were computed together, in one read of all activations each.
+        reads: How many inner products with every neuron's activations each read of them all brought.
+        candidates: How many neurons could not be ruled out by bounds at each step, and so were computed;
+            empty for small networks, which need no bounds.
     """
 
     variance: float
     with_replacement: bool
-    reads: tuple[tuple[int, ...], ...] = field(default=(), repr=False, kw_only=True)
+    reads: tuple[int, ...] = field(default=(), repr=False, kw_only=True)
+    candidates: tuple[int, ...] = field(default=(), repr=False, kw_only=True)
 
     def bound(self, k: int, anchors: Sequence[theory.Anchor] = ()) -> float:
         r"""An upper bound on ``losses[k - 1]`` that needs only N, L and V: :func:`theory.certificate`.
