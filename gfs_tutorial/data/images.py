@@ -1,4 +1,7 @@
-"""CIFAR-10 as tensors: from your data root, or from coloured digits where there is none."""
+"""CIFAR-10 as tensors: from your data root, or from coloured digits where there is none.
+
+Chapter *Channels*.
+"""
 
 from __future__ import annotations
 

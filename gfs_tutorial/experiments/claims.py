@@ -1,6 +1,8 @@
 """Claims of the two papers, each beside what the committed results say about it.
 
 Every outcome and every verdict is computed from a file in ``results/``; only the claims are written by hand.
+
+Chapter *Claims and what we found*.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Greedy forward selection beside its rivals, on the same trained networks."""
+"""Greedy forward selection beside its rivals, on the same trained networks.
+
+Chapter *What else could one do?*.
+"""
 
 from __future__ import annotations
 

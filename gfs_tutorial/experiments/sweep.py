@@ -2,6 +2,8 @@
 
 A *cell* is one training run with all its prunings. It depends on the settings and on nothing that other
 cells have done, so an interrupted sweep ends with the same numbers, to the bit, as an uninterrupted one.
+
+Chapter *The MNIST experiment*.
 """
 
 from __future__ import annotations

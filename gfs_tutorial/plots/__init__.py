@@ -1,4 +1,7 @@
-"""Figures of the book: readable in greyscale and by colour-blind readers."""
+"""Figures of the book: readable in greyscale and by colour-blind readers.
+
+The first of them are in chapter *Greedy forward selection*.
+"""
 
 from gfs_tutorial.plots.bound import interactive_bound
 from gfs_tutorial.plots.candidates import candidates

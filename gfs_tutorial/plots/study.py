@@ -1,4 +1,7 @@
-"""Curves of the MNIST experiment: the mean over seeds, with the range from the least to the greatest."""
+"""Curves of the MNIST experiment: the mean over seeds, with the range from the least to the greatest.
+
+Chapter *The MNIST experiment*.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def mean_and_range(rows: Sequence[Row], key: str, over: str) -> tuple[list, list
     return places, [sum(g) / len(g) for g in groups], [min(g) for g in groups], [max(g) for g in groups]
 
 
-def _band(ax: Axes, rows: Sequence[Row], key: str, over: str, style: dict[str, str], label: str) -> None:
+def _band(ax: Axes, rows: Sequence[Row], key: str, over: str, style: dict[str, Any], label: str) -> None:
     places, mean, low, high = mean_and_range(rows, key, over)
     ax.plot(places, mean, label=label, **style)
     ax.fill_between(places, low, high, color=style["color"], alpha=0.15, linewidth=0)
@@ -200,14 +203,15 @@ def thresholds(
     for level, style in zip(levels, line_styles()):
         marker, name = style.pop("marker"), f"level {level:g}"
         found = find.thresholds(rows, key, level)
-        reached = [run for run in found if run.t is not None]
+        reached = [(run.m, run.t) for run in found if run.t is not None]
+        at, first = [m for m, _ in reached], [t for _, t in reached]
         dots = {"marker": marker, "color": style["color"], "linestyle": "", "alpha": 0.6}
-        ax.plot([run.m for run in reached], [run.t for run in reached], **dots, label=name if laws else None)
+        ax.plot(at, first, **dots, label=name if laws else None)
         if laws:
-            _draw_laws(ax, [run.m for run in reached], [run.t for run in reached], style["color"])
+            _draw_laws(ax, at, first, style["color"])
             continue
         runs = [[run.t for run in found if run.m == m] for m in sizes]
-        means = [float("nan") if None in times else sum(times) / len(times) for times in runs]
+        means = [float("nan") if None in times else sum(t or 0 for t in times) / len(times) for times in runs]
         ax.plot(sizes, means, label=name, **style)
     ax.set_xscale("log")
     ax.set_xticks(sizes, [short(m) for m in sizes])

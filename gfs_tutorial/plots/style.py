@@ -1,4 +1,7 @@
-"""One look for all figures: colours that differ in lightness, and a second mark beside every colour."""
+"""One look for all figures: colours that differ in lightness, and a second mark beside every colour.
+
+Chapter *A two-layer net and SGD*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-r"""The least loss that any subnetwork of any size can have: the point of the convex hull nearest to y."""
+r"""The least loss that any subnetwork of any size can have: the point of the convex hull nearest to y.
+
+Chapter *Subnetworks as points of a convex hull*.
+"""
 
 from __future__ import annotations
 

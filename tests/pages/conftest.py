@@ -71,20 +71,22 @@ class Visit:
     Attributes:
         page: Playwright's page.
         errors: Errors of its console and scripts, and requests that failed or were answered by an error.
-        elsewhere: Addresses on other machines that it asked for (and did not get).
+        elsewhere: Addresses on other machines that it asked for (and could not reach, see ``OPTIONS``).
     """
 
     def __init__(self, context, home):
+        self.home = home, "data:", "blob:"
         self.page, self.errors, self.elsewhere = context.new_page(), [], []
         self.page.set_default_timeout(120_000)  # machines that test are busy
         self.page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("requestfailed", lambda request: self.errors.append(f"failed: {request.url}"))
         self.page.on("response", self.answered)
-        self.page.route(
-            lambda url: not url.startswith((home, "data:", "blob:")),
-            lambda route: (self.elsewhere.append(route.request.url), route.abort()),
-        )
+        self.page.on("request", self.asked)
+
+    def asked(self, request):
+        if not request.url.startswith(self.home):
+            self.elsewhere.append(request.url)
 
     def answered(self, response):
         if response.status >= 400:
@@ -97,20 +99,35 @@ class Visit:
         return self
 
 
+@pytest.fixture(scope="session")
+def contexts(browser):
+    """``contexts(theme, **options)``: one for all tests that want the same, since a new one is slow."""
+    made = {}
+
+    def context(theme, **options):
+        key = (theme, *sorted(options.items()))
+        if key not in made:
+            made[key] = browser.new_context(**{"reduced_motion": "reduce", **options})
+            for name in ("mode", "theme"):
+                made[key].add_init_script(f"try {{ localStorage.setItem('{name}', '{theme}') }} catch {{}}")
+        return made[key]
+
+    yield context
+    for each in made.values():
+        each.close()
+
+
 @pytest.fixture
-def visit(browser, site):
+def visit(contexts, site):
     """``visit(address, theme, width)`` opens a page of the book; the address may be of a file, too."""
-    contexts = []
+    visits = []
 
     def open_page(address, theme="light", width=1280, **options):
-        options = {"viewport": {"width": width, "height": 900}, "reduced_motion": "reduce", **options}
-        context = browser.new_context(**options)
-        contexts.append(context)
-        for key in ("mode", "theme"):
-            context.add_init_script(f"try {{ localStorage.setItem('{key}', '{theme}') }} catch {{}}")
         local = address.startswith("file:")
-        return Visit(context, "file:" if local else site).go(address if local else site + address)
+        visits.append(Visit(contexts(theme, **options), "file:" if local else site))
+        visits[-1].page.set_viewport_size({"width": width, "height": 900})
+        return visits[-1].go(address if local else site + address)
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for seen in visits:
+        seen.page.close()
