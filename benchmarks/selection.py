@@ -139,7 +139,7 @@ def large(device: str, outputs: int, iterations: int) -> dict[str, object]:
         "candidates": sum(path.candidates),
         "rows": len(X),
         "distinct": len(distinct),
-        "data": data.source,
+        "data": f"{len(X):,} images of MNIST",
     }
     about |= {"hidden_bytes": hidden.numel() * hidden.element_size(), "device": device}
     return {**about, "seconds": row}

@@ -227,14 +227,7 @@ def read_last(app, env, docnames):
         docnames.append(page)
 
 
-def add_style(app, config):
-    """Ship the style of the tables, in which long commands break."""
-    config.html_static_path.append(str(Path(__file__).with_suffix(".css")))
-
-
 def setup(app):
     app.add_directive("figure-table", FigureTable)
     app.connect("env-before-read-docs", read_last)
-    app.connect("config-inited", add_style)
-    app.add_css_file("figure_table.css")
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

@@ -32,6 +32,10 @@ class UnfinishedError(RuntimeError):
     """The time was up before all cells were finished; those that were are kept."""
 
 
+def _describe_mnist(settings: Any) -> str:
+    return mnist_data.describe(settings.source, max(settings.train_sizes))
+
+
 @dataclass(frozen=True)
 class Study(Generic[S]):
     """One experiment of the book.
@@ -43,6 +47,7 @@ class Study(Generic[S]):
         cells: The cells of a sweep, in the order in which they are run.
         run_cell: Computes the rows of one cell on a device.
         cost: What a cell costs beside the others, for the estimate of the time left.
+        describe: What the images are, in words that change where they do.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Study(Generic[S]):
     cells: Callable[[S], list[Cell]]
     run_cell: Callable[[S, Cell, torch.device], list[Row]]
     cost: Callable[[S, Cell], float]
+    describe: Callable[[S], str] = _describe_mnist
 
     def preset(self, name: str) -> S:
         """The settings of that name; ``ValueError`` lists those that there are."""
@@ -65,6 +71,7 @@ def run(
     command: str | None = None,
     folder: str | Path | None = None,
     minutes: float | None = None,
+    so_far: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Run every cell that is not yet finished, and put the rows of all together.
@@ -76,37 +83,55 @@ def run(
         command: The command line, for the record.
         folder: Where finished cells are kept; ``None`` keeps nothing.
         minutes: Start no further cell after so long; ``None`` runs to the end.
+        so_far: Run nothing: put together what is finished in ``folder``; another process may be at work.
         progress: Whether to report each cell and the time left.
 
     Returns:
         The provenance (command, settings, versions, hardware, data, seconds), ``cells`` with that of each
-        cell, and ``rows``.
+        cell, and ``rows``; with ``so_far`` also how many cells are left, ``cells_left``.
 
     Raises:
         ValueError: a setting does not fit.
         MissingError: there is no such GPU, or there are too few images.
         SettingsMismatchError: ``folder`` holds results of other settings.
         FolderInUseError: another process is at work in ``folder``.
-        UnfinishedError: ``minutes`` were up first.
+        UnfinishedError: ``minutes`` were up first, or nothing is finished so far.
     """
     device = mnist_data.device(settings.device)
     header = {
         "study": study.name,
         "settings": asdict(settings),
-        "data": mnist_data.describe(settings.source, max(settings.train_sizes)),
+        "data": study.describe(settings),
         "device": str(device),
     }
     facts = {"preset": preset, "data": header["data"], "device": header["device"]}
     record = results.provenance(command or _command(study, preset), settings, **facts)
-    with RunFolder(folder, header) if folder is not None else contextlib.nullcontext() as store:
-        done = _run_cells(study, settings, device, record, store, minutes, progress)
+    if so_far:
+        done = _finished(study.cells(settings), folder, header)
+        left = {"cells_left": len(study.cells(settings)) - len(done)}
+    else:
+        with RunFolder(folder, header) if folder is not None else contextlib.nullcontext() as store:
+            done, left = _run_cells(study, settings, device, record, store, minutes, progress), {}
     seconds = round(sum(cell["seconds"] for cell in done), 3)
     return {
         **record,
+        **left,
         "seconds": seconds,
         "cells": [_own_record(cell, record) for cell in done],
         "rows": [row for cell in done for row in cell["rows"]],
     }
+
+
+def _finished(cells: list[Cell], folder: str | Path | None, header: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records of the cells that are finished. Files are whole whenever one looks: no lock is needed."""
+    if folder is None or not Path(folder).is_dir():
+        raise UnfinishedError(f"nothing is finished in {folder}: run it first")
+    store = RunFolder(folder, header)
+    store.check_header()
+    done = [record for record in map(store.load, cells) if record is not None]
+    if not done:
+        raise UnfinishedError(f"none of {len(cells)} cells in {folder} is finished yet")
+    return done
 
 
 def _own_record(cell: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:

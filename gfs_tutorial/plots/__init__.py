@@ -10,6 +10,8 @@ from gfs_tutorial.plots.curves import loss_against_size, training_curve
 from gfs_tutorial.plots.digits import show_digits
 from gfs_tutorial.plots.heatmap import heatmap
 from gfs_tutorial.plots.hull import hull_walk
+from gfs_tutorial.plots.kept import which_channels
+from gfs_tutorial.plots.methods import methods
 from gfs_tutorial.plots.monitor import pretraining_monitor
 from gfs_tutorial.plots.rates import rate_curves
 from gfs_tutorial.plots.rivals import losses_against_neurons
@@ -45,6 +47,7 @@ __all__ = [
     "league",
     "line_styles",
     "loss_against_size",
+    "methods",
     "origin",
     "pretraining_monitor",
     "losses_against_neurons",
@@ -56,4 +59,5 @@ __all__ = [
     "thresholds",
     "training_curve",
     "use_style",
+    "which_channels",
 ]

@@ -21,10 +21,11 @@ def terms(book):
 
 def test_a_reader_searches_and_follows_the_first_result(visit):
     seen = visit("search.html?q=convex+hull")
-    first = seen.page.locator("#search-results ul.search li a").first
-    first.wait_for()
-    assert "hull" in first.inner_text().lower()
-    first.click()
+    found = seen.page.locator("#search-results ul.search li a")
+    found.first.wait_for()
+    seen.page.wait_for_function("document.querySelectorAll('#search-results li a').length > 2")
+    assert any("convex hull" in title.lower() for title in found.all_inner_texts())
+    found.first.click()
     seen.page.wait_for_url(re.compile(r"/book/.*\.html"))
     assert not seen.errors and not seen.elsewhere
 
@@ -72,7 +73,7 @@ def test_a_page_prints(visit, name):
 def test_in_print_the_text_is_there_and_the_navigation_is_not(visit):
     page = visit("book/greedy-forward-selection.html", theme="dark").page
     page.emulate_media(media="print")
-    assert page.locator("article h1").is_visible()
+    assert page.locator("article p").first.is_visible() and page.locator("h1:visible").count()
     assert not page.locator(".bd-sidebar-primary").is_visible()
     assert not page.locator(".bd-header-article").first.is_visible()
     ink, paper = page.evaluate(
