@@ -154,6 +154,16 @@ def test_the_dense_network_is_drawn_beside_its_subnetworks():
     assert list(small.get_ydata()) == [0.5, 0.5] and list(large.get_ydata()) == [0.2, 0.2]
 
 
+def test_studies_are_drawn_side_by_side_with_two_lines_each():
+    rows = [{"t": t, "dense_loss": 1 / (1 + t), "subnetwork_loss": 0.5 / (1 + t)} for t in (0, 10, 20)]
+    twice = [{**row, "dense_loss": 2 * row["dense_loss"]} for row in rows]
+    ax = plots.side_by_side({"squared": rows, "logistic": twice}, "loss")
+    drawn = {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()}
+    assert list(drawn) == ["dense, squared", "subnetwork, squared", "dense, logistic", "subnetwork, logistic"]
+    assert drawn["dense, logistic"] == [2 * value for value in drawn["dense, squared"]]
+    assert drawn["subnetwork, squared"][0] == 0.5
+
+
 def test_groups_have_a_line_each():
     ax = plots.groups(rows(), "accuracy", over="t", group="m", lines={100: "few", 200: "many"})
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["few", "many"]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gfs_tutorial import results
-from gfs_tutorial.experiments.imagenet_table import own_figures
+from gfs_tutorial.experiments.methods import compare
 from gfs_tutorial.experiments.thresholds import fit_laws, reached_by_all, thresholds
 
 __all__ = ["CLAIMS", "Claim", "table"]
@@ -61,20 +61,9 @@ def _compare(
     one: str, other: str, words: str, *, of: Callable[[Row], bool] = lambda row: True
 ) -> tuple[str, str]:
     """How often the loss of one method is below that of another, and the geometric mean of their ratio."""
-    losses = {
-        (row["m"], row["seed"], row["t"], row["k"], row["method"]): row["loss"]
-        for row in _rows("methods-laptop")
-        if of(row)
-    }
-    ratios = [
-        loss / losses[(*where, other)]
-        for (*where, method), loss in losses.items()
-        if method == one and (*where, other) in losses
-    ]
-    wins = sum(ratio < 1 for ratio in ratios)
-    mean = np.exp(np.mean(np.log(ratios)))
-    outcome = f"{words} in {wins} of {len(ratios)} comparisons; the losses' ratio is {mean:.2f} in the mean"
-    return outcome, _verdict(wins, len(ratios))
+    wins, total, ratio = compare(filter(of, _rows("methods-laptop")), one, other)
+    outcome = f"{words} in {wins} of {total} comparisons; the losses' ratio is {ratio:.2f} in the mean"
+    return outcome, _verdict(wins, total)
 
 
 def _good_subnetwork() -> tuple[str, str]:

@@ -22,6 +22,7 @@ from gfs_tutorial.plots.study import (
     against_size,
     dense_and_sizes,
     groups,
+    side_by_side,
     study_heatmap,
     thresholds,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "losses_against_neurons",
     "rate_curves",
     "show_digits",
+    "side_by_side",
     "stamp",
     "study_heatmap",
     "thresholds",

@@ -22,6 +22,7 @@ __all__ = [
     "dense_and_sizes",
     "groups",
     "mean_and_range",
+    "side_by_side",
     "study_heatmap",
     "thresholds",
 ]
@@ -88,6 +89,21 @@ def dense_and_sizes(rows: Sequence[Row], key: str, *, sizes: Sequence[int], ax: 
     dense = [{**row, "k": 0, shown: row[f"dense_{key}"]} for row in rows if row["k"] == smallest]
     lines = {0: "dense network", **{k: f"$k = {k:,}$" for k in sizes}}
     return groups([*dense, *rows], shown, over="t", group="k", lines=lines, ax=ax)
+
+
+def side_by_side(studies: dict[str, Sequence[Row]], key: str, *, ax: Axes | None = None) -> Axes:
+    """Dense network and subnetwork of several studies against pre-training iterations, two lines a study.
+
+    Args:
+        studies: What tells a study from the others, to its rows of one N, one m and one k.
+        key: ``"loss"``, ``"train_accuracy"`` or ``"test_accuracy"``.
+        ax: Axes to draw on; ``None`` makes a figure.
+    """
+    lines = {(who, name): f"{who}, {name}" for name in studies for who in ("dense", "subnetwork")}
+    rows = [
+        {**row, "line": (who, name), key: row[f"{who}_{key}"]} for who, name in lines for row in studies[name]
+    ]
+    return groups(rows, key, over="t", group="line", lines=lines, ax=ax)
 
 
 def against_size(rows: Sequence[Row], key: str, *, times: Sequence[int], ax: Axes | None = None) -> Axes:
