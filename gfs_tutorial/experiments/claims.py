@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gfs_tutorial import results
+from gfs_tutorial.experiments.imagenet_table import own_figures
 from gfs_tutorial.experiments.methods import compare
 from gfs_tutorial.experiments.thresholds import fit_laws, reached_by_all, thresholds
 
