@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gfs_tutorial.cnn.augmentation import augment_batch
+from gfs_tutorial.cnn.layout import training_layout
 from gfs_tutorial.cnn.models import build
 from gfs_tutorial.cnn.training import evaluate, fit, normalize, one_cycle
 from gfs_tutorial.training import TrainingDivergedError
@@ -112,7 +113,8 @@ def test_epochs_count_whole_batches_and_every_image_is_seen_once_a_pass():
     assert len(history.losses) == len(seen) == 2 * (64 // 20)
     for images in (torch.cat(seen[:3]), torch.cat(seen[3:])):
         assert len(images.unique(dim=0)) == 60
-    assert all(images.is_contiguous(memory_format=torch.channels_last) for images in seen)
+    layout = training_layout(torch.device("cpu"))
+    assert all(images.is_contiguous(memory_format=layout) for images in seen)
 
 
 def test_bfloat16_learns_too_and_is_recorded():

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
 from gfs_tutorial.cnn.augmentation import augment_batch, normalize
+from gfs_tutorial.cnn.layout import training_layout
 from gfs_tutorial.cnn.training_checks import (
     PRECISIONS,
     check_fit,
@@ -86,10 +87,10 @@ def fit(
 
     Nesterov momentum (0.9), or Adam, on a one-cycle schedule: the learning rate rises linearly to ``lr``
     over the first fifth of the steps and falls along a cosine to zero. Weight decay spares norms and biases.
-    Convolutions run in bfloat16 where the hardware does so natively, on channels-last memory.
+    Convolutions run in bfloat16 where the hardware does so natively, on channels-last memory on a GPU.
 
     Args:
-        model: The network; trained in place, on its own device, in channels-last layout.
+        model: The network; trained in place, on its own device; on a GPU it ends in channels-last layout.
         X: (m, 3, H, W) uint8 images, on any device.
         y: (m,) int64 labels; not needed beside a teacher, and not looked at.
         mean, std: Of each channel, in units of full brightness: images are normalised on the fly.
@@ -119,7 +120,8 @@ def fit(
     steps = count_steps(epochs, steps, len(X), batch_size)
     check_settings(lr, weight_decay, label_smoothing, augment, distance, optimizer, precision)
     precision = native_precision(device) if precision == "auto" else precision
-    updates = optimizer_for(model.to(memory_format=torch.channels_last), optimizer, lr, weight_decay)
+    layout = training_layout(device)
+    updates = optimizer_for(model.to(memory_format=layout), optimizer, lr, weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(updates, lambda step: one_cycle(step, steps))
     losses = torch.zeros(steps, device=device)
     batches, start = _batches(len(X), batch_size, generator), time.perf_counter()
@@ -144,7 +146,8 @@ def fit(
                 images = augment_batch(images, generator, flip=augment is True)
             labels = y[rows].to(device) if teacher is None else None
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                loss = loss_of(normalize(images, mean, std), labels)
+                x = normalize(images, mean, std).contiguous(memory_format=layout)  # (batch_size, 3, H, W)
+                loss = loss_of(x, labels)
             updates.zero_grad()
             loss.backward()
             updates.step()

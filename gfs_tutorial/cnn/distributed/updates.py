@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gfs_tutorial.cnn.augmentation import normalize
 from gfs_tutorial.cnn.distributed.recipe import Recipe
 from gfs_tutorial.cnn.distributed.step_batches import seed_of
+from gfs_tutorial.cnn.layout import training_layout
 from gfs_tutorial.cnn.training import distance_between, native_precision, one_cycle, optimizer_for
 from gfs_tutorial.distributed import Communicator
 
@@ -43,9 +44,7 @@ class Updates:
     ):
         self.recipe, self.look, self.teacher = recipe, (mean, std), teacher
         self.communicator, self.device = communicator, next(model.parameters()).device
-        # Training with channels last corrupts memory on the CPU in torch 2.14, for some numbers of channels.
-        on_gpu = self.device.type == "cuda"
-        self.layout = torch.channels_last if on_gpu else torch.contiguous_format
+        self.layout = training_layout(self.device)
         self.model = model.to(memory_format=self.layout)
         wanted = recipe.precision
         self.precision = native_precision(self.device) if wanted == "auto" else wanted
