@@ -87,8 +87,9 @@ def test_a_step_sees_the_same_images_on_any_number_of_processes_from_any_start(
         parts = slice((step - start) * accumulate, (step - start + 1) * accumulate)
         seen = [item for own in every for part in own[parts] for item in part]
         assert len(seen) == batch and set(seen) == alone[step]
-    for passed in range(3):  # two steps a pass, and no image twice
-        counts = Counter(index for part in alone[2 * passed : 2 * passed + 2] for index, _ in part)
+    length = len(images) // batch  # steps of a pass, in which no image is seen twice
+    for first in range(0, 6, length):
+        counts = Counter(index for part in alone[first : first + length] for index, _ in part)
         assert set(counts.values()) <= {1}
 
 

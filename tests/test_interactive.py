@@ -20,7 +20,9 @@ from gfs_tutorial.plots.interactive import interactive_figure
 
 
 @pytest.fixture(autouse=True)
-def close_figures():
+def fresh_figures():
+    plt.close("all")
+    plots.use_style()
     yield
     plt.close("all")
 
@@ -133,16 +135,25 @@ def test_the_thresholds_refuse_a_study_with_holes_and_one_of_several_widths():
         plots.interactive_thresholds({**record, "rows": record["rows"] + wider})
 
 
-def test_a_compact_picture_is_smaller_and_looks_the_same():
-    plots.use_style()
-    generator = np.random.default_rng(0)
+def shades():
     names = {"xlabel": "", "ylabel": "", "label": ""}
-    figure = plots.heatmap(
-        generator.random((8, 6)) + 0.01, range(8), range(6), log=False, fmt="{:.2f}", **names
-    )
-    figure.figure.savefig(full := io.BytesIO(), dpi=figure.figure.dpi, bbox_inches="tight")
-    small = compact_png(figure.figure)
-    assert len(small) < len(full.getvalue()) / 2
+    values = np.random.default_rng(0).random((8, 6)) + 0.01
+    return plots.heatmap(values, range(8), range(6), log=False, fmt="{:.2f}", **names).figure
+
+
+def lines():
+    figure, ax = plt.subplots()
+    ax.plot(np.random.default_rng(0).random(20), "o-")
+    return figure
+
+
+@pytest.mark.parametrize(("draw", "share"), [(lines, 0.5), (shades, 1.1)])
+def test_a_compact_picture_looks_the_same_and_is_smaller_where_colours_are_few(draw, share):
+    figure = draw()
+    figure.savefig(io.BytesIO(), dpi=figure.dpi, bbox_inches="tight")  # settles the layout
+    figure.savefig(full := io.BytesIO(), dpi=figure.dpi, bbox_inches="tight")
+    small = compact_png(figure)
+    assert len(small) < share * len(full.getvalue())
     pictures = [Image.open(io.BytesIO(content)).convert("RGB") for content in (full.getvalue(), small)]
     difference = np.abs(np.subtract(*(np.asarray(picture, dtype=int) for picture in pictures)))
     assert pictures[0].size == pictures[1].size and difference.max() <= 24

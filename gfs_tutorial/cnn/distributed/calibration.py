@@ -11,7 +11,8 @@ from gfs_tutorial.cnn.calibration import Calibration, split_rows
 from gfs_tutorial.cnn.curves import HELD_OUT
 from gfs_tutorial.cnn.distributed.step_batches import seed_of
 from gfs_tutorial.cnn.distributed.sums import add_up
-from gfs_tutorial.cnn.moments import CHUNK, Moments, consumer_moments, gather_images
+from gfs_tutorial.cnn.images import CHUNK, gather_images
+from gfs_tutorial.cnn.moments import Moments, consumer_moments
 from gfs_tutorial.cnn.prefix import DenseAnswers
 from gfs_tutorial.cnn.units import Unit
 from gfs_tutorial.distributed import Communicator
