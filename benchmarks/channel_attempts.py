@@ -1,4 +1,4 @@
-"""What else might help to prune channels: five ideas, tried beside the default.
+"""What else might help to prune channels: ideas tried one at a time beside ``prune(inputs="dense")``.
 
     GFS_DATA_ROOT=... python benchmarks/channel_attempts.py [--network NAME] [--only REGEX] [--seeds 1]
 
@@ -6,6 +6,7 @@ Networks, images and seeds are those of channels.py. A finished row is written a
 goes on where the first one stopped.
 
     inputs dense | pruned         prune(model, images, macs=..., inputs=...)
+    inputs ..., n images          the same with fewer of them
     tie-break, loss | logits      the last quarter of matching pursuit's picks: the best of its four best
                                   candidates by the whole network's loss | distance from the dense logits
     chained units                 where one unit's consumer makes the next unit's channels, the first is
@@ -42,6 +43,8 @@ def attempts(trial: Attempt, rows: list[Row]) -> Iterator[tuple[str, Callable[[]
     """Name of each attempt and how it is made. ``rows`` are those done so far."""
     for inputs in ("dense", "pruned"):
         yield f"inputs {inputs}", lambda inputs=inputs: trial.inputs(inputs)
+    for n, inputs in itertools.product(SETTINGS["few images"], ("dense", "pruned")):
+        yield f"inputs {inputs}, {n} images", functools.partial(trial.inputs, inputs, n)
     if hasattr(trial, "train"):
         for what in ("loss", "logits"):
             yield f"tie-break, {what}", lambda what=what: trial.tie_break(what == "loss")
@@ -55,7 +58,7 @@ def attempts(trial: Attempt, rows: list[Row]) -> Iterator[tuple[str, Callable[[]
 
 
 def prefixes(trial: Attempt) -> Iterator[tuple[str, Callable[[], Made]]]:
-    """The parts of a refit behind the prefix, at the default's counts, with more and more images."""
+    """The parts of a refit behind the prefix, at the same counts, with more and more images."""
     parts = {
         "inputs alone": {"correct": False, "reselect": False},
         "corrected": {"reselect": False},
@@ -68,7 +71,7 @@ def prefixes(trial: Attempt) -> Iterator[tuple[str, Callable[[], Made]]]:
 
 
 def ends(trial: Attempt, name: str, rows: list[Row]) -> Iterator[tuple[str, Callable[[], Made]]]:
-    """The default at the MACs that the tolerance led to, then as many steps as there were in between."""
+    """``prune`` at the MACs that the tolerance led to, then as many steps as there were in between."""
     key = (trial.network, trial.seed, name)
     for row in rows:
         if (row["network"], row["seed"], row["variant"]) == key:

@@ -31,6 +31,7 @@ MACS = {"resnet20-cifar10": 0.5, "efficientnet-lite0": 0.55}
 SETTINGS = {
     "macs": MACS,
     "tie-break": {"late": 0.25, "candidates": 4, "images": 128},
+    "few images": [64, 128],
     "prefix": {"strength": 1e-2, "images": [300, 512, 1000]},  # as many as there are
     "tolerance": {"tolerance": 0.02, "candidates": 25, "batches": 60, "batch_size": 64, "lr": [0.0025, 0.02]},
     "between": {"steps": 39, "batch_size": 128},
@@ -39,7 +40,7 @@ Made = tuple[nn.Module, dict[str, object]]  # the small network, and what there 
 
 
 class Attempt(Trial):
-    """A trial with the default's result at hand."""
+    """A trial with the result of ``inputs="dense"`` at hand: ideas are tried one at a time beside it."""
 
     def __init__(self, network: str, seed: int):
         super().__init__(network, seed)
@@ -53,12 +54,13 @@ class Attempt(Trial):
     def pruned(self, **options) -> tuple[nn.Module, PruneReport]:
         return prune(self.model, self.batches, macs=self.macs, seed=self.seed, **options)
 
-    def inputs(self, inputs: str) -> Made:
+    def inputs(self, inputs: str, n: int | None = None) -> Made:
         """Through prune, with consumers chosen and refitted on the dense or the pruned network's inputs."""
-        return self.pruned(inputs=inputs)[0], {}
+        images, options = self.images[:n], {"macs": self.macs, "seed": self.seed, "inputs": inputs}
+        return prune(self.model, [images], **options)[0], {"images": len(images)}
 
     def with_kept(self, kept: dict[str, Tensor]) -> nn.Module:
-        """The network with these candidates, refitted as the default is."""
+        """The network with these candidates, refitted on dense inputs."""
         scores = {u.name: torch.zeros(u.size).index_fill(0, kept[u.name], 1.0) for u in self.units}
         counts = {name: len(candidates) for name, candidates in kept.items()}
         options = {"inputs": "dense", "counts": counts, "importance": scores, "seed": self.seed}
@@ -147,7 +149,7 @@ class Attempt(Trial):
         return small, {"images": len(images)}
 
     def more(self, n: int) -> Made:
-        """The default's channels and refit on more images."""
+        """The same numbers of channels, chosen and refitted on more images."""
         counts = {name: len(candidates) for name, candidates in self.report.kept.items()}
         options = {"inputs": "dense", "counts": counts, "seed": self.seed}
         return prune(self.model, [self.images_for(n)], **options)[0], {"images": n}

@@ -22,7 +22,7 @@ from gfs_tutorial.cnn import count_macs, prune
 from gfs_tutorial.cnn.models import load_pretrained
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "benchmark-channel-latency.json"
-SETTINGS = {"macs": 0.5, "batches": [1, 64], "warm_up": 3, "repeats": 15, "seed": 0}
+SETTINGS = {"macs": 0.5, "repeats": {1: 30, 64: 7}, "warm_up": 2, "seed": 0}  # repeats for each batch size
 NETWORKS = ("resnet20-cifar10", "efficientnet-lite0")
 
 
@@ -30,7 +30,7 @@ NETWORKS = ("resnet20-cifar10", "efficientnet-lite0")
 def milliseconds(models: dict[str, nn.Module], x: Tensor) -> dict[str, list[float]]:
     """Times of a forward pass of each model, (repeats,), measured in turn after a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in models}
-    for round_ in range(SETTINGS["warm_up"] + SETTINGS["repeats"]):
+    for round_ in range(SETTINGS["warm_up"] + SETTINGS["repeats"][len(x)]):
         for name, model in models.items():
             start = time.perf_counter()
             model(x)
@@ -47,9 +47,11 @@ def rows_of(network: str) -> list[dict[str, object]]:
     models = {"dense": trained.model}
     for multiple in (1, 8):
         name = f"pruned, multiples of {multiple}"
-        models[name] = prune(trained.model, [images], macs=SETTINGS["macs"], multiple=multiple)[0]
+        models[name] = prune(
+            trained.model, [images], macs=SETTINGS["macs"], multiple=multiple, inputs="dense"
+        )[0]
     dense, rows = count_macs(trained.model, images[:1]), []
-    for batch in SETTINGS["batches"]:
+    for batch in SETTINGS["repeats"]:
         for name, times in milliseconds(models, images[:batch]).items():
             mean, deviation = statistics.mean(times), statistics.stdev(times)
             share = count_macs(models[name], images[:1]) / dense

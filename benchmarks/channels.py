@@ -1,14 +1,15 @@
 """Channel pruning side by side: our default, its parts, and every criterion that torch-pruning ships.
 
-    GFS_DATA_ROOT=... python benchmarks/channels.py [--network NAME] [--seeds 3] [--threads 1]
+    GFS_DATA_ROOT=... python benchmarks/channels.py [--network NAME] [--only REGEX] [--seeds 3]
 
 Each network is pruned on calibration images and evaluated on others; seeds draw the calibration images. A
 finished row is written at once, and a second start goes on where the first one stopped. Rows:
 
     default                 prune(model, images, macs=...)
     uniform                 the same with the same share of every unit
+    RIVAL, ours             a rival's scores, given our allocation and refit
+    ..., inputs dense       these with consumers fitted on what the dense network feeds them, the quicker way
     RIVAL, standard         lowest scores of the whole network go, then batch norms are recalibrated
-    RIVAL, ours             the same scores, given our allocation and refit
     ... + labels, + dense   some of them, after the same number of steps on labels, or on the dense network's
                             answers to the same images
 """
@@ -17,11 +18,13 @@ from __future__ import annotations
 
 import argparse
 import copy
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +45,12 @@ OUT = Path(__file__).resolve().parents[1] / "results" / "benchmark-channels.json
 BUDGETS = {"efficientnet-lite0": (0.78, 0.55), "resnet20-cifar10": (0.70, 0.50)}
 WITH_OURS = ("random", "l1", "fpgm", "taylor")  # rivals that are also given our allocation and refit
 TUNING = {"steps": 150, "batch_size": 128, "lr": 0.02}
-TUNED = ("default", "uniform", "l1, standard", "taylor, standard", "l1, ours", "taylor, ours")
+TUNED = (
+    *("default", "uniform", "l1, ours", "taylor, ours", "l1, standard", "taylor, standard"),
+    *("inputs dense", "uniform, inputs dense", "l1, ours, inputs dense", "taylor, ours, inputs dense"),
+)
 COLUMNS = ("accuracy", "accuracy + labels", "accuracy + dense")
+KEY = ("network", "seed", "macs", "variant")  # of a row
 Row = dict[str, object]
 
 
@@ -86,9 +93,9 @@ class Trial:
     def ours(self, macs: float, **options) -> nn.Module:
         return prune(self.model, self.batches, macs=macs, seed=self.seed, **options)[0]
 
-    def ours_with(self, rival: str, macs: float) -> nn.Module:
+    def ours_with(self, rival: str, macs: float, inputs: str) -> nn.Module:
         scores = rival_scores(rival, self.model, self.units, self.batches, seed=self.seed)
-        return self.ours(macs, importance=lambda unit: scores[unit.name])
+        return self.ours(macs, importance=scores, inputs=inputs)
 
     def tuned(self, small: nn.Module, teacher: nn.Module | None) -> nn.Module:
         small = copy.deepcopy(small)
@@ -99,27 +106,35 @@ class Trial:
 
 def variants(trial: Trial, macs: float) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
     """Name of each variant and how it is made."""
-    yield "default", lambda: trial.ours(macs)
-    yield "uniform", lambda: trial.ours(macs, allocation="uniform")
+    for words, inputs in (("", "pruned"), ("inputs dense", "dense")):
+        comma = f", {words}" if words else ""
+        yield words or "default", lambda inputs=inputs: trial.ours(macs, inputs=inputs)
+        yield (
+            f"uniform{comma}",
+            lambda inputs=inputs: trial.ours(macs, inputs=inputs, allocation="uniform"),
+        )
+        for rival in WITH_OURS:
+            yield (
+                f"{rival}, ours{comma}",
+                lambda rival=rival, inputs=inputs: trial.ours_with(rival, macs, inputs),
+            )
     for rival in RIVALS:
         yield f"{rival}, standard", lambda rival=rival: trial.standard(rival, macs)
-    for rival in WITH_OURS:
-        yield f"{rival}, ours", lambda rival=rival: trial.ours_with(rival, macs)
 
 
 def dense_row(trial: Trial, done: set[tuple]) -> Iterator[Row]:
     """The network before pruning."""
     key = (trial.network, trial.seed, 1.0, "dense")
     if key not in done:
-        row = dict(zip(("network", "seed", "macs", "variant"), key))
+        row = dict(zip(KEY, key))
         yield row | {"kept_macs": 1.0, "seconds": 0.0, "accuracy": trial.accuracy(trial.model)}
 
 
-def rows_of(trial: Trial, macs: float, done: set[tuple]) -> Iterator[Row]:
+def rows_of(trial: Trial, macs: float, done: set[tuple], only: str) -> Iterator[Row]:
     """Prune and evaluate what is not done yet."""
     for name, make in variants(trial, macs):
         key = (trial.network, trial.seed, macs, name)
-        if key in done:
+        if key in done or not re.search(only, name):
             continue
         start = time.perf_counter()
         try:
@@ -129,7 +144,7 @@ def rows_of(trial: Trial, macs: float, done: set[tuple]) -> Iterator[Row]:
             continue
         seconds = time.perf_counter() - start
         share = count_macs(small, trial.batches[0][0][:1]) / trial.costs.dense
-        row = dict(zip(("network", "seed", "macs", "variant"), key))
+        row = dict(zip(KEY, key))
         row |= {"kept_macs": share, "seconds": seconds, "accuracy": trial.accuracy(small)}
         if hasattr(trial, "train") and name in TUNED:
             row["accuracy + labels"] = trial.accuracy(trial.tuned(small, None))
@@ -153,34 +168,41 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def so_far() -> dict[str, Any]:
+    """What is stored."""
+    return results.read(OUT) if OUT.exists() else {"rows": [], "data": {}}
+
+
+def add(trial: Trial, row: Row, threads: int) -> None:
+    """Store one more row, with the machine that made it."""
+    settings = {"budgets": BUDGETS, "tuning": TUNING, "threads": threads}
+    settings["evaluation"] = native_precision(torch.device("cpu"))
+    record = results.provenance("GFS_DATA_ROOT=... python benchmarks/channels.py", settings)
+    stored = so_far()  # read again: another process may have added to it
+    stored["data"][trial.network] = trial.source
+    stored["rows"].append({**row, "hardware": record["hardware"], "torch": record["versions"]["torch"]})
+    results.write(OUT, {**record, **{name: stored[name] for name in ("data", "rows")}})
+    print("{network} {macs} seed {seed} {variant}: {accuracy:.3f}".format(**row), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--network", choices=tuple(BUDGETS), action="append")
+    parser.add_argument("--only", default="", help="variants whose names match this regular expression")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    stored = results.read(OUT) if OUT.exists() else {"rows": [], "data": {}}
     for network in options.network or BUDGETS:
         for seed in range(options.seeds):
             trial = Trial(network, seed)
-            stored["data"][network] = trial.source
-            done = {(row["network"], row["seed"], row["macs"], row["variant"]) for row in stored["rows"]}
-            for row in chain(
-                dense_row(trial, done), *(rows_of(trial, macs, done) for macs in BUDGETS[network])
-            ):
-                settings = {"budgets": BUDGETS, "tuning": TUNING, "threads": options.threads}
-                settings["evaluation"] = native_precision(torch.device("cpu"))
-                record = results.provenance("GFS_DATA_ROOT=... python benchmarks/channels.py", settings)
-                made = {"hardware": record["hardware"], "torch": record["versions"]["torch"]}
-                stored["rows"].append({**row, **made})
-                results.write(OUT, {**record, **{key: stored[key] for key in ("data", "rows")}})
-                print(
-                    f"{network} {row['macs']} seed {seed} {row['variant']}: {row['accuracy']:.3f}", flush=True
-                )
-    print(table(stored["rows"]))
+            done = {tuple(row[name] for name in KEY) for row in so_far()["rows"]}
+            parts = (rows_of(trial, macs, done, options.only) for macs in BUDGETS[network])
+            for row in chain(dense_row(trial, done), *parts):
+                add(trial, row, options.threads)
+    print(table(so_far()["rows"]))
 
 
 if __name__ == "__main__":

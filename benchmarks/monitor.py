@@ -1,15 +1,18 @@
 """The pre-training monitor: what it costs, and whether looking back would have chosen the same moment.
 
-Run: python benchmarks/monitor.py [--save results/benchmark-monitor.json]
+Run: python benchmarks/monitor.py [--part cost] [--save results/benchmark-monitor.json]
 
-Looking back: the states at the monitor's checkpoints were kept, and GFS is run on *all* training images at
-each, as in the MNIST experiment.
+Cost: the same training with the monitor and without, timed in turn; leave the machine alone meanwhile.
+Agreement: the states at the monitor's checkpoints are kept, and GFS is run on *all* training images at each,
+as in the MNIST experiment. It comes out the same on a busy machine. What is finished is kept in runs/, and
+the same command goes on from there.
 """
 
 import argparse
 import itertools
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -24,6 +27,7 @@ from gfs_tutorial import (
     train_sgd,
 )
 from gfs_tutorial.accuracy import accuracy
+from gfs_tutorial.experiments.store import Cell, RunFolder
 from gfs_tutorial.monitor import Criteria, MonitorRecord
 from gfs_tutorial.monitor.cadence import grid
 
@@ -129,31 +133,53 @@ def cost(budget: str, seed: int) -> dict:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--save", help="write the result to this file")
-    save = parser.parse_args().save
+def finished(store: RunFolder, cell: Cell, measure: Callable[[], list[dict]]) -> list[dict]:
+    """The rows of a cell: those that were kept, or else measured now and kept."""
+    record = store.load(cell)
+    if record is None:
+        record = {"date": results.now(), "hardware": results.hardware(), "rows": measure()}
+        store.save(cell, record)
+    return record["rows"]
+
+
+def all_costs(store: RunFolder) -> list[dict]:
+    """With a line for each budget."""
     training(500, 0, 50)  # warm up
-    costs = [cost(budget, seed) for budget in ("work", "clock") for seed in SETTINGS["seeds"]]
+    rows = []
+    for budget, seed in itertools.product(("work", "clock"), SETTINGS["seeds"]):
+        cell = {"part": "cost", "budget": budget, "seed": seed}
+        rows += finished(store, cell, lambda budget=budget, seed=seed: [cost(budget, seed)])
     for budget in ("work", "clock"):
-        mine = [row for row in costs if row["budget"] == budget]
+        mine = [row for row in rows if row["budget"] == budget]
         overhead = statistics.median(row["overhead"] for row in mine)
         extra = statistics.median(row["seconds_with"] / row["seconds_without"] - 1 for row in mine)
         print(f"budget {budget}: {mine[0]['checks']} checks, overhead {overhead:.1%}, whole run {extra:+.1%}")
+    return rows
 
-    runs = [(m, seed) for m in SETTINGS["train_sizes"] for seed in SETTINGS["seeds"]]
-    rows = [row for m, seed in tqdm(runs, desc="agreement") for row in agreement(m, seed)]
-    for cadence in ("whole grid", "5% share"):
-        for criterion in SETTINGS["criteria"]:
-            apart = [
-                row["checkpoints_apart"]
-                for row in rows
-                if row["cadence"] == cadence and row["criterion"] == criterion
-            ]
-            print(f"{cadence}, {criterion}: checkpoints apart {sorted(apart)}")
-    if save:
-        command = "python benchmarks/monitor.py --save " + save
-        results.write(save, {**results.provenance(command, SETTINGS), "cost": costs, "agreement": rows})
+
+def all_agreements(store: RunFolder) -> list[dict]:
+    """With a line for each cadence and criterion."""
+    rows = []
+    for m, seed in tqdm(list(itertools.product(SETTINGS["train_sizes"], SETTINGS["seeds"]))):
+        cell = {"part": "agreement", "m": m, "seed": seed}
+        rows += finished(store, cell, lambda m=m, seed=seed: agreement(m, seed))
+    for cadence, criterion in itertools.product(("whole grid", "5% share"), SETTINGS["criteria"]):
+        mine = [row for row in rows if (row["cadence"], row["criterion"]) == (cadence, criterion)]
+        print(f"{cadence}, {criterion}: apart by {sorted(row['checkpoints_apart'] for row in mine)}")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--part", choices=("cost", "agreement"), help="only this part, and save nothing")
+    parser.add_argument("--save", help="write the result to this file")
+    arguments = parser.parse_args()
+    parts = {"cost": all_costs, "agreement": all_agreements}
+    with RunFolder("runs/benchmark-monitor", {"settings": SETTINGS}) as store:
+        done = {name: run(store) for name, run in parts.items() if arguments.part in (None, name)}
+    if arguments.save and arguments.part is None:
+        command = f"python benchmarks/monitor.py --save {arguments.save}"
+        results.write(arguments.save, {**results.provenance(command, SETTINGS), **done})
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Refits behind the pruned prefix: each consumer learns from what it will really read.
 
-The default fits every consumer on the dense network's inputs. Here the units are pruned one after another in
-the order in which they run; each consumer reads what the pruned network in front of it gives, and aims at the
-dense answer plus what the residual stream beside it has lost:
+``prune(inputs="dense")`` fits every consumer on the dense network's inputs. Here the units are pruned one
+after another in the order in which they run; each consumer reads what the pruned network in front of it
+gives, and aims at the dense answer plus what the residual stream beside it has lost:
 
     target = dense consumer's output + (dense shortcut - pruned shortcut) / scale of the norm behind
+
+It is what ``prune`` does by default, in the obvious way, with its parts apart.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from gfs_tutorial.cnn.moments import Moments, Watch, sampled_rows
+from gfs_tutorial.cnn.moments import Moments
 from gfs_tutorial.cnn.pursuit import pursue
 from gfs_tutorial.cnn.refit import following_norms, install, refit_weights
+from gfs_tutorial.cnn.rows import Watch, sampled_rows
 from gfs_tutorial.cnn.surgery import slice_units
 from gfs_tutorial.cnn.units import Unit
 

@@ -44,16 +44,16 @@ SETTINGS = {
         "neurons": 10_000,
         "size": 200,
         "outputs and iterations": [[1, 100], [10, 100], [1, 500]],
-        "brute_force_steps": 2,
-        "repeats": 2,
+        "brute_force_steps": 1,
+        "repeats": 1,
     },
-    "small": {"neurons": 1_000, "rows": 2_000, "size": 100, "iterations": [0, 100, 300], "repeats": 15},
+    "small": {"neurons": 1_000, "rows": 2_000, "size": 100, "iterations": [0, 100, 300], "repeats": 9},
     "grid": {
         "neurons": [100, 1_000, 10_000],
         "rows": [100, 1_000, 10_000],
         "sizes": [50, 200],
         "iterations": 100,
-        "repeats": 5,
+        "repeats": 3,
     },
     "memory": {"neurons": 4_000, "rows": 60_000, "size": 50},
     "seed": 0,
@@ -139,7 +139,7 @@ def large(device: str, outputs: int, iterations: int) -> dict[str, object]:
         "candidates": sum(path.candidates),
         "rows": len(X),
         "distinct": len(distinct),
-        "data": data.source,
+        "data": f"{len(X):,} images of MNIST",
     }
     about |= {"hidden_bytes": hidden.numel() * hidden.element_size(), "device": device}
     return {**about, "seconds": row}

@@ -5,6 +5,7 @@ The names that others rely on stand here; the rest is one import deeper: :mod:`g
 """
 
 from gfs_tutorial.data import load_mnist
+from gfs_tutorial.devices import pick_device
 from gfs_tutorial.monitor import PretrainingMonitor
 from gfs_tutorial.networks import TwoLayerNet
 from gfs_tutorial.selection import SelectionPath, greedy_forward_selection, select_neurons
@@ -20,6 +21,7 @@ __all__ = [
     "TwoLayerNet",
     "greedy_forward_selection",
     "load_mnist",
+    "pick_device",
     "select_neurons",
     "train_sgd",
 ]

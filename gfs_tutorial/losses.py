@@ -1,4 +1,7 @@
-r"""The losses of the book, by name: what :func:`gfs_tutorial.train_sgd` minimises."""
+r"""The losses of the book, by name: what :func:`gfs_tutorial.train_sgd` minimises.
+
+Chapter *A two-layer net and SGD*.
+"""
 
 from __future__ import annotations
 

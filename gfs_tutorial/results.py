@@ -1,4 +1,7 @@
-"""Result files: written whole or not at all, each with the record of how it was made."""
+"""Result files: written whole or not at all, each with the record of how it was made.
+
+Chapter *Reproduce every figure*.
+"""
 
 from __future__ import annotations
 

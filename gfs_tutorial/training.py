@@ -1,4 +1,7 @@
-"""Mini-batch SGD for the two-layer network, with the state kept at chosen iterations."""
+"""Mini-batch SGD for the two-layer network, with the state kept at chosen iterations.
+
+Chapter *A two-layer net and SGD*.
+"""
 
 from __future__ import annotations
 

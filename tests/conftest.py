@@ -3,16 +3,21 @@
 import contextlib
 import gzip
 import hashlib
+import io
+import pickle
 import socket
 import struct
+import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import torch
-from torchvision.datasets import MNIST
+from torchvision.datasets import CIFAR10, MNIST
 
-from gfs_tutorial.data import mnist_sources
+from gfs_tutorial.data import cifar10_sources, mnist_sources
+from gfs_tutorial.data.images import CIFAR10_CLASSES
 
 torch.set_num_threads(1)  # the tensors are small, and on busy cores OpenMP's threads wait for each other
 
@@ -70,6 +75,7 @@ def offline(monkeypatch, tmp_path, closed_port):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(MNIST, "mirrors", [closed_port])
+    monkeypatch.setattr(cifar10_sources, "MIRRORS", [closed_port])
     return tmp_path / "cache" / "gfs_tutorial"
 
 
@@ -89,7 +95,7 @@ class Mirror:
 
     Behaviours: ``"good"``; ``"forbidden"`` answers 403; ``"cut"`` closes the connection in the middle of a
     file, ``"reset"`` breaks it there; ``"wrong"`` sends other bytes; ``"hang"`` never answers;
-    ``"stall"`` answers a HEAD and then hangs.
+    ``"stall"`` answers a HEAD and then hangs; ``"slow"`` sends a byte at a time.
     """
 
     def __init__(self, files, behaviour):
@@ -131,6 +137,11 @@ class Mirror:
             content = content[::-1]
         if not body:
             return
+        if self.behaviour == "slow":
+            for i in range(len(content)):
+                handler.wfile.write(content[i : i + 1])
+                if self.stop.wait(0.02):
+                    return
         handler.wfile.write(content)
         if self.behaviour == "reset":
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -153,6 +164,49 @@ def mirrors(monkeypatch, offline, small_mnist):
             for mirror in started:
                 running.callback(mirror.close)
             monkeypatch.setattr(MNIST, "mirrors", [mirror.url for mirror in started])
+            return started
+
+        yield start
+
+
+def cifar10_files(each=4):
+    """The files of a fake CIFAR-10: image i of file f has shade 10f + i and label i."""
+    files = {}
+    for f, name in enumerate([*(f"data_batch_{f}" for f in range(1, 6)), "test_batch"]):
+        pixels = np.repeat(np.arange(each, dtype=np.uint8)[:, None] + 10 * f, 3072, axis=1)
+        files[name] = pickle.dumps({"data": pixels, "labels": list(range(each))})
+    return {**files, "batches.meta": pickle.dumps({"label_names": list(CIFAR10_CLASSES)})}
+
+
+@pytest.fixture
+def small_cifar10(monkeypatch):
+    """Makes 20 + 4 fake images pass for the whole of CIFAR-10; returns the packed archive."""
+    files, packed = cifar10_files(), io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"{cifar10_sources.BATCHES}/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+    batches = [[name, sums[name]] for name in sums if name != "batches.meta"]
+    meta = {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
+    for name, value in (("train_list", batches[:5]), ("test_list", batches[5:]), ("meta", meta)):
+        monkeypatch.setattr(CIFAR10, name, value)
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(packed.getvalue()).hexdigest())
+    return packed.getvalue()
+
+
+@pytest.fixture
+def cifar10_mirrors(monkeypatch, offline, small_cifar10):
+    """``cifar10_mirrors(*behaviours)`` starts that many servers of CIFAR-10 and makes them its mirrors."""
+    with contextlib.ExitStack() as running:
+
+        def start(*behaviours):
+            files = {cifar10_sources.ARCHIVE: small_cifar10}
+            started = [Mirror(files, behaviour) for behaviour in behaviours]
+            for mirror in started:
+                running.callback(mirror.close)
+            monkeypatch.setattr(cifar10_sources, "MIRRORS", [mirror.url for mirror in started])
             return started
 
         yield start

@@ -34,7 +34,13 @@ def method_rows(losses):
 def stored(monkeypatch):
     """``stored(name, rows)`` puts made-up rows in the place of a result file."""
     files = {}
-    monkeypatch.setattr(results, "stored", lambda name: {"rows": files[name]})
+
+    def made_up(name):
+        if name not in files:
+            raise FileNotFoundError(name)
+        return {"rows": files[name]}
+
+    monkeypatch.setattr(results, "stored", made_up)
     return lambda name, rows: files.update({f"{name}.json": list(rows)})
 
 
@@ -88,6 +94,29 @@ def test_methods_are_compared_pair_by_pair(stored):
     assert judged("trained directly")[1] == claims.YES
     assert judged("after long training of both")[1] == claims.NO
     assert judged("Fine-tune the subnetwork")[1] == claims.MIXED
+
+
+def cifar10_rows(m, **accuracies):
+    """Accuracies after fine-tuning by method, each a function of t."""
+    for t in (100, 400):
+        for method, accuracy in accuracies.items():
+            row = {"net": "n", "m": m, "t": t, "seed": 0, "method": method, "before": None}
+            yield row | {"after": accuracy(t)}
+
+
+def test_cifar10_rows_decide(stored):
+    rises, falls = (lambda t: 0.3 + t / 1000), (lambda t: 0.9 - t / 1000)
+    first = {"gfs": rises, "re-initialised": lambda t: 0.2, "l1": falls}
+    stored(claims.CIFAR10, cifar10_rows(2000, **first))
+    outcome, verdict = judged("More pre-training gives better")
+    assert verdict == claims.YES and "m = 2,000: 0.40 (t = 100), 0.70 (t = 400)" in outcome
+    outcome, verdict = judged("Fine-tuned channels are better")
+    assert verdict == claims.YES and "2 of 2 cells, by +35.0 points" in outcome
+    assert judged("Better pruned networks than by earlier")[1] == claims.MIXED
+    second = {"gfs": falls, "re-initialised": rises, "l1": rises}
+    stored(claims.CIFAR10, [*cifar10_rows(2000, **first), *cifar10_rows(50_000, **second)])
+    assert judged("More pre-training gives better")[1] == claims.MIXED
+    assert "of 4 cells" in judged("Fine-tuned channels are better")[0]
 
 
 def test_the_table_has_a_row_for_each_claim_and_says_what_waits():

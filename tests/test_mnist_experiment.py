@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gfs_tutorial import TwoLayerNet, greedy_forward_selection, load_mnist, results, train_sgd
-from gfs_tutorial.experiments import mnist, variations
+from gfs_tutorial.experiments import methods, mnist, variations
 from gfs_tutorial.selection import select_neurons_logistic
 
 TINY = replace(
@@ -21,6 +21,7 @@ TINY = replace(
     batch_size=20,
 )
 RESULTS = Path(__file__).parents[1] / "results"
+CERTIFIED = sorted([*RESULTS.glob("mnist-*.json"), *RESULTS.glob("variations-*.json")])
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,9 @@ def test_the_record_says_what_was_run(study):
     json.dumps(study)
 
 
-@pytest.mark.parametrize("study", [mnist.STUDY, variations.STUDY], ids=lambda study: study.name)
+@pytest.mark.parametrize(
+    "study", [mnist.STUDY, methods.STUDY, variations.STUDY], ids=lambda study: study.name
+)
 def test_all_presets_have_cells_and_can_train_on_the_fewest_images(study):
     for settings in study.presets.values():
         assert study.cells(settings)
@@ -151,7 +154,7 @@ def test_a_dense_net_reads_95_percent_and_200_picks_stay_within_two_points():
     assert small >= dense - 0.02
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("[mv]*-*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CERTIFIED, ids=lambda path: path.stem)
 def test_the_committed_results_hold_their_own_certificates(path):
     rows = results.read(path)["rows"]
     assert rows and all(row["subnetwork_loss"] <= row["bound"] for row in rows)

@@ -1,8 +1,5 @@
 """Figures: what they draw is what they were given."""
 
-import json
-import re
-
 import matplotlib
 import numpy as np
 import pytest
@@ -157,6 +154,16 @@ def test_the_dense_network_is_drawn_beside_its_subnetworks():
     assert list(small.get_ydata()) == [0.5, 0.5] and list(large.get_ydata()) == [0.2, 0.2]
 
 
+def test_studies_are_drawn_side_by_side_with_two_lines_each():
+    rows = [{"t": t, "dense_loss": 1 / (1 + t), "subnetwork_loss": 0.5 / (1 + t)} for t in (0, 10, 20)]
+    twice = [{**row, "dense_loss": 2 * row["dense_loss"]} for row in rows]
+    ax = plots.side_by_side({"squared": rows, "logistic": twice}, "loss")
+    drawn = {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()}
+    assert list(drawn) == ["dense, squared", "subnetwork, squared", "dense, logistic", "subnetwork, logistic"]
+    assert drawn["dense, logistic"] == [2 * value for value in drawn["dense, squared"]]
+    assert drawn["subnetwork, squared"][0] == 0.5
+
+
 def test_groups_have_a_line_each():
     ax = plots.groups(rows(), "accuracy", over="t", group="m", lines={100: "few", 200: "many"})
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["few", "many"]
@@ -179,30 +186,6 @@ def test_a_stamp_names_the_run_the_data_and_the_machine():
 def test_digits_are_drawn_with_their_titles():
     figure = plots.show_digits(torch.rand(12, 784), [str(i) for i in range(12)])
     assert [ax.get_title() for ax in figure.axes[:12]] == [str(i) for i in range(12)]
-
-
-def test_the_interactive_walk_carries_its_data_and_no_address():
-    points, target = torch.rand(5, 2), torch.tensor([0.5, 0.5])
-    figure = plots.interactive_hull_walk(points, target, steps=7)
-    data = json.loads(re.search(r"data-walk='([^']*)'", figure._repr_html_()).group(1))
-    assert np.allclose(data["points"], points, atol=1e-4) and data["steps"] == 7
-    assert "http" not in figure.html.replace("http://www.w3.org", "")
-    assert figure.html == plots.interactive_hull_walk(points, target, steps=7).html
-    assert "5 neurons" in repr(figure)
-
-
-@pytest.mark.parametrize(
-    ("points", "target", "steps", "message"),
-    [
-        (torch.rand(5, 3), torch.rand(2), 5, "points"),
-        (torch.rand(2, 2), torch.rand(2), 5, "points"),
-        (torch.rand(5, 2), torch.rand(3), 5, "target"),
-        (torch.rand(5, 2), torch.rand(2), 0, "steps"),
-    ],
-)
-def test_the_interactive_walk_refuses_what_it_cannot_draw(points, target, steps, message):
-    with pytest.raises(ValueError, match=message):
-        plots.interactive_hull_walk(points, target, steps=steps)
 
 
 def test_rate_curves_show_the_geometric_mean_and_guides_of_the_right_slope():

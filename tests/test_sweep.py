@@ -175,6 +175,19 @@ def test_when_the_time_is_up_no_further_cell_starts(folder, undisturbed):
     assert mnist.run(TINY, folder=folder, minutes=60, progress=False)["rows"] == undisturbed
 
 
+def test_what_is_finished_so_far_is_put_together_while_another_process_works(folder, undisturbed):
+    with pytest.raises(sweep.UnfinishedError, match="nothing is finished"):
+        mnist.run(TINY, folder=folder, so_far=True, progress=False)
+    mnist.run(TINY, folder=folder, progress=False)
+    (folder / "cells" / "N=40,m=100,seed=0.json").unlink()
+    with RunFolder(folder, results.read(folder / "settings.json")):
+        partial = mnist.run(TINY, folder=folder, so_far=True, progress=False)
+    assert partial["cells_left"] == 1 and len(partial["cells"]) == 5
+    assert partial["rows"] == [row for row in undisturbed if (row["m"], row["seed"]) != (100, 0)]
+    with pytest.raises(store.SettingsMismatchError):
+        mnist.run(dataclasses.replace(TINY, seeds=(0,)), folder=folder, so_far=True, progress=False)
+
+
 def test_differences_are_named_by_their_place():
     stored = {"a": 1, "b": {"c": [1], "gone": 2}}
     assert store.differences(stored, {"a": 1, "b": {"c": [1], "gone": 2}}) == []

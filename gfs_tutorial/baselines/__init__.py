@@ -14,7 +14,6 @@ from gfs_tutorial.baselines.matching_pursuit import orthogonal_matching_pursuit
 from gfs_tutorial.baselines.neurons import Neurons
 from gfs_tutorial.baselines.random_selection import random_selection
 from gfs_tutorial.baselines.refit import refit
-from gfs_tutorial.baselines.simplex import simplex_least_squares
 
 __all__ = [
     "Neurons",
@@ -27,6 +26,5 @@ __all__ = [
     "random_selection",
     "refit",
     "reinitialise",
-    "simplex_least_squares",
     "train_from_scratch",
 ]

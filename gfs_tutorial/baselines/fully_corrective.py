@@ -8,9 +8,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from gfs_tutorial.baselines.neurons import Neurons
-from gfs_tutorial.baselines.simplex import simplex_least_squares
 from gfs_tutorial.networks import TwoLayerNet
 from gfs_tutorial.selection import WeightedPath
+from gfs_tutorial.theory.simplex import simplex_least_squares
 
 __all__ = ["fully_corrective"]
 
@@ -54,7 +54,7 @@ def fully_corrective(
             basis.append(neurons.features([q])[0].numpy())
             R = basis.triangle()  # (n + 1, n + 1): first column y, then the chosen neurons
             w = torch.zeros_like(c)
-            w[chosen] = torch.from_numpy(simplex_least_squares(R[:, 1:], R[:, 0]))
+            w[chosen] = torch.from_numpy(simplex_least_squares((R[:, 1:] - R[:, :1]).T))
         weights.append(w)
     return neurons.weighted_path(picks, torch.stack(weights))
 

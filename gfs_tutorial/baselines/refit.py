@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from gfs_tutorial.baselines.neurons import Neurons
-from gfs_tutorial.baselines.simplex import simplex_least_squares
 from gfs_tutorial.networks import TwoLayerNet
 from gfs_tutorial.selection import NeuronPath, WeightedPath
+from gfs_tutorial.theory.simplex import simplex_least_squares
 
 __all__ = ["refit"]
 
@@ -55,7 +55,7 @@ def refit(
         chosen = path.distinct(k)  # (n,)
         A = R[:, [place[neuron] for neuron in chosen.tolist()]]
         if convex:
-            fitted = simplex_least_squares(A, R[:, 0])
+            fitted = simplex_least_squares((A - R[:, :1]).T)
         else:
             fitted = scipy.linalg.lstsq(A, R[:, 0], cond=CONDITION, lapack_driver="gelsy")[0]
         weights[k - 1, chosen] = torch.from_numpy(fitted)

@@ -1,4 +1,7 @@
-"""Greedy forward selection of channels for real CNNs: find units, choose channels, remove them, refit."""
+"""Greedy forward selection of channels for real CNNs: find units, choose channels, remove them, refit.
+
+Chapter *Channels*.
+"""
 
 from gfs_tutorial.cnn.comparison import compare_rules
 from gfs_tutorial.cnn.cost import MacModel, count_macs, count_parameters

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from gfs_tutorial.cnn.images import in_chunks
 from gfs_tutorial.cnn.units import Unit
 
 __all__ = ["Variant", "block_errors"]
@@ -66,7 +67,7 @@ def block_errors(
     again: list[str] = []  # the block that runs again, if one does: then no probe records
     probes = [_Probe(model, unit, variants[unit.name], norms.get(unit.consumer), again) for unit in units]
     try:
-        for chunk in tqdm(images.split(CHUNK), "block errors", disable=not progress):
+        for chunk in tqdm(in_chunks(images, CHUNK), "block errors", disable=not progress):
             model(chunk)
     finally:
         for probe in probes:

@@ -10,21 +10,18 @@ Chapter *Channels*.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
+from gfs_tutorial.cnn.images import in_chunks
+from gfs_tutorial.cnn.rows import POSITIONS, Watch, sampled_rows
 
-__all__ = ["Moments", "consumer_moments", "gather_images", "sampled_rows"]
-
-POSITIONS = 64  # output positions of an image that count
-CHUNK = 32  # images a forward pass
+__all__ = ["Moments", "consumer_moments"]
 
 
 @dataclass
@@ -107,141 +104,6 @@ class Moments:
         return moments
 
 
-def gather_images(batches: Iterable) -> Tensor:
-    """All images of an iterable of batches, (m, channels, height, width), on the device that they are on.
-
-    Args:
-        batches: A data loader, or any iterable of batches: images, or tuples that begin with images.
-
-    Raises:
-        TypeError: a batch holds no floating-point tensor, or ``batches`` cannot be iterated over.
-        ValueError: no batch, images of several shapes, or NaN or infinite pixels.
-    """
-    if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
-        kind = type(batches).__name__
-        raise TypeError(f"batches must be a data loader or a list of batches, got {kind}: wrap it in a list")
-    images = []
-    for batch in batches:
-        x = batch[0] if isinstance(batch, (tuple, list)) and len(batch) else batch
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            kind = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(f"batches must hold floating-point tensors of images, got {kind}")
-        if x.ndim != 4 or (images and x.shape[1:] != images[0].shape[1:]):
-            raise ValueError(f"batches must hold images (n, C, H, W) of one shape, got {tuple(x.shape)}")
-        images.append(checks.finite("batches", x))
-    if not sum(len(x) for x in images):
-        raise ValueError("batches is empty: pruning needs some images to calibrate on")
-    return torch.cat(images)
-
-
-class Watch(TorchFunctionMode):
-    """Calls ``seen(name, patches, output)`` whenever a named convolution or linear layer multiplies.
-
-    It looks at the function call inside the layer, so that padding done by a subclass counts.
-
-    Args:
-        model: The model.
-        names: Of the layers.
-        seen: Receives the layer's name, its ``(input, stride, padding, dilation)`` and its output.
-    """
-
-    def __init__(self, model: nn.Module, names: Iterable[str], seen: Callable):
-        super().__init__()
-        self.layers = {id(model.get_submodule(name).weight): name for name in names}
-        self.seen = seen
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        output = func(*args, **(kwargs or {}))
-        if func in (F.conv2d, F.linear) and len(args) > 1 and id(args[1]) in self.layers:
-            self.seen(self.layers[id(args[1])], call_of(args), output)
-        return output
-
-
-def call_of(args: tuple) -> tuple:
-    """``(input, stride, padding, dilation)`` of a call of ``conv2d``, or of ``linear``, with ``args``."""
-    return args[0], *args[3:6], *(1, 0, 1)[len(args[3:6]) :]
-
-
-def sampled_rows(
-    call: tuple, weight: Tensor, output: Tensor, generator: torch.Generator, positions: int = POSITIONS
-) -> tuple[Tensor, Tensor]:
-    """Inputs and outputs of a layer at random positions of each image, without repetition.
-
-    Args:
-        call: ``(input, stride, padding, dilation)`` as in :class:`Watch`.
-        weight: Of the layer, (outputs, inputs[, height, width]).
-        output: (n, outputs, height, width), or (n, ..., outputs) of a linear layer.
-        generator: Source of the positions, on the CPU.
-        positions: At most so many an image; all where there are fewer.
-
-    Returns:
-        (n, p, features) and (n, p, outputs).
-    """
-    at = draw_positions(weight, output, generator, positions)
-    return input_rows(call, weight, output, at), output_rows(weight, output, at)
-
-
-def draw_positions(
-    weight: Tensor, output: Tensor, generator: torch.Generator, positions: int = POSITIONS
-) -> Tensor:
-    """Random output positions of a layer, counted row by row, (n, p) int64; arguments as above."""
-    length = output[0, 0].numel() if weight.ndim == 4 else output[0].numel() // output.shape[-1]
-    return _positions(len(output), length, positions, generator).to(output.device)
-
-
-def output_rows(weight: Tensor, output: Tensor, at: Tensor) -> Tensor:
-    """What a layer answers at positions (n, p): (n, p, outputs)."""
-    image = torch.arange(len(output), device=output.device)[:, None]
-    if weight.ndim == 2:  # linear: the last axis holds the features
-        return output.reshape(len(output), -1, output.shape[-1])[image, at]
-    return output[image, :, at // output.shape[-1], at % output.shape[-1]]
-
-
-def input_rows(call: tuple, weight: Tensor, output: Tensor, at: Tensor) -> Tensor:
-    """What a layer reads for its answers at positions (n, p): (n, p, features)."""
-    x = call[0]
-    if weight.ndim == 2:
-        image = torch.arange(len(x), device=x.device)[:, None]
-        return x.reshape(len(x), -1, x.shape[-1])[image, at]
-    y, x_ = at // output.shape[-1], at % output.shape[-1]  # (n, p)
-    return _patches(x, y, x_, weight.shape[2:], *call[1:])
-
-
-def _positions(n: int, length: int, most: int, generator: torch.Generator) -> Tensor:
-    """For each of n images, at most ``most`` different positions below ``length``, (n, p) int64."""
-    if length <= most:
-        return torch.arange(length).expand(n, -1)
-    return torch.stack([torch.randperm(length, generator=generator)[:most] for _ in range(n)])
-
-
-def _patches(
-    x: Tensor, row: Tensor, column: Tensor, kernel: Sequence[int], stride, padding, dilation
-) -> Tensor:
-    """What a convolution reads for outputs at ``row`` and ``column``, both (n, p): (n, p, C * kh * kw)."""
-    (sy, sx), (dy, dx), (kh, kw) = _pair(stride), _pair(dilation), kernel
-    x = _padded(x, padding, ((kh - 1) * dy, (kw - 1) * dx))  # (n, C, H, W)
-    rows = (row * sy)[:, :, None, None] + dy * torch.arange(kh, device=x.device)[:, None]  # (n, p, kh, 1)
-    columns = (column * sx)[:, :, None, None] + dx * torch.arange(kw, device=x.device)  # (n, p, 1, kw)
-    image = torch.arange(len(x), device=x.device)[:, None, None, None]
-    return x[image, :, rows, columns].permute(0, 1, 4, 2, 3).flatten(2)  # from (n, p, kh, kw, C)
-
-
-def _padded(x: Tensor, padding: str | int | Sequence[int], reach: tuple[int, int]) -> Tensor:
-    if padding == "valid":
-        return x
-    if padding == "same":
-        (y0, y1), (x0, x1) = ((r // 2, r - r // 2) for r in reach)
-        return F.pad(x, (x0, x1, y0, y1))
-    py, px = _pair(padding)
-    return F.pad(x, (px, px, py, py)) if py or px else x
-
-
-def _pair(value: int | Sequence[int]) -> tuple[int, int]:
-    if isinstance(value, int):
-        return value, value
-    return (value[0], value[-1])
-
-
 @torch.no_grad()
 def consumer_moments(
     model: nn.Module,
@@ -281,7 +143,7 @@ def consumer_moments(
         found[name].add(A, Z)
 
     with Watch(model, names, seen):
-        for chunk in tqdm(images.split(CHUNK), "moments", disable=not progress):
+        for chunk in tqdm(in_chunks(images), "moments", disable=not progress):
             model(chunk)
     for name in names:
         if name not in found or not found[name].count:

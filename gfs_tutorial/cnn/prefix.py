@@ -12,6 +12,8 @@ norm between the consumer and the sum (He, Zhang and Sun, 2017, section 3.3). Ch
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -22,14 +24,10 @@ from torch.overrides import TorchFunctionMode
 from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
-from gfs_tutorial.cnn.moments import (
-    CHUNK,
-    Moments,
-    call_of,
-    draw_positions,
-    input_rows,
-    output_rows,
-)
+from gfs_tutorial.cnn.images import in_chunks
+from gfs_tutorial.cnn.moments import Moments
+from gfs_tutorial.cnn.resume import ResumedPasses
+from gfs_tutorial.cnn.rows import call_of, draw_positions, input_rows, output_rows
 from gfs_tutorial.cnn.units import Unit
 
 __all__ = ["DenseAnswers"]
@@ -46,7 +44,7 @@ class StreamWatch(TorchFunctionMode):
     Args:
         model: The network.
         names: Of the layers.
-        answered: Receives a layer's name, its call as in :class:`~gfs_tutorial.cnn.moments.Watch` and its
+        answered: Receives a layer's name, its call as in :class:`~gfs_tutorial.cnn.rows.Watch` and its
             output.
         summed: Receives a layer's name and what is added to its answer.
     """
@@ -88,7 +86,9 @@ class _Rows:
 class DenseAnswers:
     """What the consumers and gates of a dense network answer, and what streams beside them.
 
-    Rows stay in memory until their unit has been asked for.
+    Rows stay in memory until their unit has been asked for, and so do activations in front of the unit asked
+    for last (:mod:`~gfs_tutorial.cnn.resume`): units must be asked for in order, and what lies in front of a
+    unit must not change once it has been.
 
     Args:
         model: The dense network, in eval mode.
@@ -96,6 +96,7 @@ class DenseAnswers:
         norms: Consumer to the batch norm behind it.
         images: (m, channels, height, width).
         seed: Of the sampled positions.
+        passes: Of the pruned network; several objects may share them, and the memory that they may keep.
         progress: Whether to show a progress bar.
     """
 
@@ -107,9 +108,11 @@ class DenseAnswers:
         images: Tensor,
         *,
         seed: int = 0,
+        passes: ResumedPasses | None = None,
         progress: bool = False,
     ):
         self.model, self.norms, self.images = model, norms, images
+        self.passes = passes or ResumedPasses()
         names = [name for unit in units for name in (unit.consumer, *unit.gates)]
         generators = {name: torch.Generator().manual_seed(seed) for name in names}
         parts: dict[str, list[list]] = {name: [] for name in names}
@@ -124,7 +127,7 @@ class DenseAnswers:
             parts[name][-1][2] = output_rows(weight, other, at)
 
         with torch.no_grad(), StreamWatch(model, names, answered, summed):
-            for chunk in tqdm(images.split(CHUNK), "dense answers", disable=not progress):
+            for chunk in tqdm(in_chunks(images), "dense answers", disable=not progress):
                 model(chunk)
         self.rows = {name: _joined(columns) for name, columns in parts.items()}
 
@@ -157,12 +160,12 @@ class DenseAnswers:
                 _count_in(found, name, A, answers + lost)
                 raise _Done
 
-        for chunk in self.images.split(CHUNK):
-            try:
-                with StreamWatch(pruned, names, answered, summed):
-                    pruned(chunk)
-            except _Done:
-                pass
+        def forward(chunk: Tensor) -> None:
+            with contextlib.suppress(_Done), StreamWatch(pruned, names, answered, summed):
+                pruned(chunk)
+
+        for chunk in in_chunks(self.images):
+            self.passes.run((id(self), start), pruned, unit.name, functools.partial(forward, chunk))
             start += len(chunk)
         for name in names:
             checks.finite(f"what {name} reads", found[name].inputs)

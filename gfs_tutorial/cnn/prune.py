@@ -4,8 +4,8 @@ r"""Pruning of a whole network: rank the channels, share out a budget, remove, r
 2. On the larger part, rank each unit's channels (orthogonal matching pursuit, or another rule).
 3. On the other part, measure what five sizes of each unit do to its block's output; interpolate.
 4. Buy error back where it costs the fewest MACs, up to the budget.
-5. On all images, rank again, remove the channels, and refit each consumer to the dense net's answers, on what
-   the dense network feeds it or, unit by unit, on what the network pruned so far does.
+5. On all images, unit by unit: rank again, remove the channels, and refit the consumer to the dense net's
+   answers, on what the network pruned so far feeds it.
 
 Chapter *Channels*.
 """
@@ -25,7 +25,7 @@ from gfs_tutorial.cnn.calibration import Calibration
 from gfs_tutorial.cnn.checkpoint import Checkpoint, fingerprint
 from gfs_tutorial.cnn.cost import count_macs, count_parameters
 from gfs_tutorial.cnn.curves import measure_curves
-from gfs_tutorial.cnn.moments import gather_images
+from gfs_tutorial.cnn.images import gather_images
 from gfs_tutorial.cnn.options import Options
 from gfs_tutorial.cnn.ranking import Ranking
 from gfs_tutorial.cnn.rebuild import rebuild
@@ -49,7 +49,7 @@ def prune(
     importance: Callable[[Unit], Tensor] | Mapping[str, Tensor] | None = None,
     allocation: str = "error",
     refit: bool = True,
-    inputs: str = "dense",
+    inputs: str = "pruned",
     recalibrate: bool = False,
     scaling: str = "mean",
     with_replacement: bool = False,
@@ -81,7 +81,9 @@ def prune(
         refit: Fit each consumer to the dense outputs by least squares.
         inputs: What consumers are chosen and refitted on: ``"pruned"``, one unit after another on what the
             pruned network in front feeds them, making up for what the residual stream has lost
-            (:mod:`~gfs_tutorial.cnn.prefix`); or ``"dense"``, all of them on what the dense network does.
+            (:mod:`~gfs_tutorial.cnn.prefix`); or ``"dense"``, all of them on what the dense network does,
+            which is quicker and a little worse. Without a refit it is ``"dense"`` in any case. Up to 1 GiB of
+            activations stays in memory for ``"pruned"`` (:mod:`~gfs_tutorial.cnn.resume`).
         recalibrate: Measure batch norms anew at the end; helps without a refit, harms with one.
         scaling: ``"mean"`` or ``"unit"`` weights of kept channels in ``"local"`` and ``"loss"``; folded into
             the consumer where there is no refit.

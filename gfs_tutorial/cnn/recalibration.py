@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from gfs_tutorial.cnn.moments import gather_images
+from gfs_tutorial.cnn.images import gather_images
 
 __all__ = ["recalibrate_norms"]
 
@@ -31,7 +31,7 @@ def recalibrate_norms(model: nn.Module, batches: Iterable, *, progress: bool = F
         ``model``.
 
     Raises:
-        TypeError, ValueError: as in :func:`~gfs_tutorial.cnn.moments.gather_images`.
+        TypeError, ValueError: as in :func:`~gfs_tutorial.cnn.images.gather_images`.
     """
     images = gather_images(batches)
     norms = [

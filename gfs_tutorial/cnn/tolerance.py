@@ -30,6 +30,7 @@ from gfs_tutorial.cnn.held_aside import accuracy, hold_aside
 from gfs_tutorial.cnn.loss import picks_by_loss
 from gfs_tutorial.cnn.mini_batches import mini_batches
 from gfs_tutorial.cnn.surgery import masked, slice_units
+from gfs_tutorial.cnn.tolerance_report import PrunedUnit, ToleranceReport
 from gfs_tutorial.cnn.training_checks import check_model
 from gfs_tutorial.cnn.unit_selection import SCALINGS, UnitSelection
 from gfs_tutorial.cnn.units import Unit, find_units
@@ -37,47 +38,6 @@ from gfs_tutorial.cnn.units import Unit, find_units
 __all__ = ["PrunedUnit", "ToleranceReport", "prune_with_tolerance"]
 
 LOOKS = 32  # about how often the accuracy is measured on the way to the whole unit
-
-
-@dataclass(frozen=True)
-class PrunedUnit:
-    """What became of one unit.
-
-    Attributes:
-        name: Of the unit.
-        size: Candidates that there were.
-        kept: Candidates that are left.
-        accuracy: With those, before any training.
-        loss: Of the last pick, on its mini-batch.
-        reached: Whether the accuracy came within the tolerance; if not the unit is whole.
-    """
-
-    name: str
-    size: int
-    kept: int
-    accuracy: float
-    loss: float
-    reached: bool
-
-
-@dataclass(frozen=True)
-class ToleranceReport:
-    """What :func:`prune_with_tolerance` did.
-
-    Attributes:
-        initial, target, final: Accuracy of the dense model, the least that was accepted, that of the result.
-        macs_before, macs_after: Multiply-accumulates an image.
-        units: In the order in which they were pruned.
-        kept: Name of each unit to its candidates that are left, (n,) int64: for :func:`storage.save_pruned`.
-    """
-
-    initial: float
-    target: float
-    final: float
-    macs_before: int
-    macs_after: int
-    units: tuple[PrunedUnit, ...]
-    kept: dict[str, Tensor]
 
 
 def prune_with_tolerance(

@@ -7,18 +7,16 @@ that meet other channels in a residual sum are in no unit. Chapter *Channels*.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
-import torch
-import torch_pruning as tp
 from torch import Tensor, nn
+
+from gfs_tutorial.cnn.dependencies import Group, dependency_graph, execution_order, group_of, is_depthwise
 
 __all__ = ["Part", "Unit", "find_units"]
 
-# Operations through which a channel stays itself: a pass through any other leaves the unit out.
+# Layers through which a channel stays itself: a pass through any other leaves the unit out.
 CHANNELWISE = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.PReLU)
-KEEPS_CHANNELS = ("_ElementWiseOp", "_ReshapeOp", "_DummyOp")
 
 
 @dataclass(frozen=True)
@@ -66,16 +64,6 @@ class Unit:
         return tuple(part.name for part in self.parts if part.role == "gate-in")
 
 
-@dataclass(frozen=True)
-class _Group:
-    """What torch-pruning says of one producer: layers that lose outputs, layers that lose inputs."""
-
-    outs: dict[str, nn.Module]
-    ins: dict[str, tuple[nn.Module, int]]  # with the number of inputs a channel
-    multiplies: bool
-    foreign: tuple[str, ...]  # operations that mix or reorder channels
-
-
 def find_units(model: nn.Module, example_input: Tensor, *, verbose: bool = False) -> list[Unit]:
     """Find every prunable unit of a model, in the order in which their producers run.
 
@@ -96,13 +84,13 @@ def find_units(model: nn.Module, example_input: Tensor, *, verbose: bool = False
     if not isinstance(example_input, Tensor):
         raise TypeError(f"example_input must be a torch.Tensor, got {type(example_input).__name__}")
     order = execution_order(model, example_input)
-    graph = _dependency_graph(model, example_input)
+    graph = dependency_graph(model, example_input)
     modules = dict(model.named_modules())
     names = {module: name for name, module in modules.items()}
     groups = {
-        name: _group(graph, module, names)
+        name: group_of(graph, module, names)
         for name, module in ((name, modules[name]) for name in order)
-        if isinstance(module, nn.Conv2d) and not _is_depthwise(module)
+        if isinstance(module, nn.Conv2d) and not is_depthwise(module)
     }
     units, left_out = [], {}
     for name in groups:
@@ -118,86 +106,11 @@ def find_units(model: nn.Module, example_input: Tensor, *, verbose: bool = False
     return units
 
 
-@torch.no_grad()
-def execution_order(model: nn.Module, example_input: Tensor) -> list[str]:
-    """Names of the modules in the order in which they first run; the model is in eval mode meanwhile.
-
-    Raises:
-        ValueError: the model does not accept the input.
-    """
-    order: dict[str, None] = {}
-    hooks = [
-        module.register_forward_pre_hook(lambda *_, name=name: order.setdefault(name) and None)
-        for name, module in model.named_modules()
-    ]
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()(example_input)
-    except (RuntimeError, ValueError, TypeError) as error:
-        shape = tuple(example_input.shape)
-        raise ValueError(f"model does not accept example_input of shape {shape}: {error}") from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in modes.items():
-            module.training = mode
-    return list(order)
-
-
 class _LeftOut(Exception):
     """Why the channels of a convolution are in no unit."""
 
 
-def _dependency_graph(model: nn.Module, example_input: Tensor) -> tp.DependencyGraph:
-    modes = {module: module.training for module in model.modules()}
-    required = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    try:
-        with torch.enable_grad(), warnings.catch_warnings():  # the graph is read off the gradients' tape
-            warnings.simplefilter("ignore")
-            model.requires_grad_(True)
-            return tp.DependencyGraph().build_dependency(model.eval(), example_input, verbose=False)
-    except (ArithmeticError, LookupError) as error:
-        raise ValueError(f"model has an operation that torch-pruning cannot follow: {error!r}") from error
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        for parameter, value in required.items():
-            parameter.requires_grad_(value)
-
-
-def _mixes(layer: nn.Module) -> bool:
-    """Whether an output of ``layer`` depends on several channels of its input."""
-    return isinstance(layer, (nn.Conv2d, nn.Linear)) and not _is_depthwise(layer)
-
-
-def _is_depthwise(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels == layer.out_channels > 1
-
-
-def _group(graph: tp.DependencyGraph, conv: nn.Conv2d, names: dict[nn.Module, str]) -> _Group:
-    """Sort what depends on the first output channel (of each group) of ``conv``."""
-    outs, ins, foreign, multiplies = {}, {}, [], False
-    if conv not in graph.module2node:
-        return _Group({}, {}, False, ("it was not run",))
-    try:
-        group = graph.get_pruning_group(conv, tp.prune_conv_out_channels, idxs=[0])
-    except (ArithmeticError, LookupError, ValueError) as error:  # torch-pruning lost track of the channels
-        return _Group({}, {}, False, (f"something that torch-pruning cannot follow ({error})",))
-    for dependency, indices in group:
-        layer = dependency.target.module
-        kind = type(layer).__name__
-        if layer not in names:
-            multiplies |= "Mul" in dependency.target.name
-            if kind not in KEEPS_CHANNELS:
-                foreign.append(kind)
-        elif _mixes(layer) and graph.is_in_channel_pruning_fn(dependency.handler):
-            ins[names[layer]] = (layer, len(indices))
-        else:
-            outs[names[layer]] = layer
-    return _Group(outs, ins, multiplies, tuple(foreign))
-
-
-def _unit(name: str, groups: dict[str, _Group], modules: dict[str, nn.Module]) -> Unit:
+def _unit(name: str, groups: dict[str, Group], modules: dict[str, nn.Module]) -> Unit:
     """The unit that ``name`` produces; raises ``_LeftOut`` with the reason where there is none."""
     own, conv = groups[name], modules[name]
     if conv.groups > 1:
@@ -219,7 +132,7 @@ def _unit(name: str, groups: dict[str, _Group], modules: dict[str, nn.Module]) -
     return Unit(name, consumer, conv.out_channels // width, width, span, block, tuple(parts))
 
 
-def _sort_layers(name: str, group: _Group, groups: dict[str, _Group]) -> list[Part]:
+def _sort_layers(name: str, group: Group, groups: dict[str, Group]) -> list[Part]:
     """Parts that lose outputs with ``name``, itself first, and the gates of squeeze-and-excitation."""
     if group.foreign:
         raise _LeftOut(f"its channels pass through {', '.join(sorted(set(group.foreign)))}")
@@ -227,7 +140,7 @@ def _sort_layers(name: str, group: _Group, groups: dict[str, _Group]) -> list[Pa
     for other, layer in group.outs.items():
         if other == name:
             continue
-        if _is_depthwise(layer):
+        if is_depthwise(layer):
             parts.append(Part(other, "depthwise"))
         elif isinstance(layer, (nn.Conv2d, nn.Linear)):
             parts += _gate(other, group, groups)
@@ -238,7 +151,7 @@ def _sort_layers(name: str, group: _Group, groups: dict[str, _Group]) -> list[Pa
     return parts
 
 
-def _gate(excite: str, group: _Group, groups: dict[str, _Group]) -> list[Part]:
+def _gate(excite: str, group: Group, groups: dict[str, Group]) -> list[Part]:
     """The two layers of squeeze-and-excitation: one reads the channels, the other scales them."""
     for squeeze in group.ins:
         feeds = groups[squeeze].ins if squeeze in groups else {}
@@ -247,7 +160,7 @@ def _gate(excite: str, group: _Group, groups: dict[str, _Group]) -> list[Part]:
     raise _LeftOut(f"its channels meet those of {excite} in a sum")
 
 
-def _excitations(groups: dict[str, _Group]) -> set[str]:
+def _excitations(groups: dict[str, Group]) -> set[str]:
     """Layers that scale the channels of others: all second layers of squeeze-and-excitation."""
     return {
         layer
@@ -259,7 +172,7 @@ def _excitations(groups: dict[str, _Group]) -> set[str]:
     }
 
 
-def _only_consumer(group: _Group, parts: list[Part]) -> str:
+def _only_consumer(group: Group, parts: list[Part]) -> str:
     gates = {part.name for part in parts if part.role == "gate-in"}
     consumers = [name for name in group.ins if name not in gates]
     if len(consumers) != 1:

@@ -1,6 +1,8 @@
 """Automatic checks of the book's coding exercises: a verdict in plain words, for readers and for graders.
 
 Each check takes a function and returns a :class:`Feedback`; the page *For teachers* shows their use.
+
+Chapter *For teachers*.
 """
 
 from gfs_tutorial.coursework.elimination import check_backward_elimination

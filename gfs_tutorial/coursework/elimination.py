@@ -1,4 +1,7 @@
-"""The exercise on the opposite direction: backward elimination."""
+"""The exercise on the opposite direction: backward elimination.
+
+Chapter *Greedy forward selection*.
+"""
 
 from __future__ import annotations
 

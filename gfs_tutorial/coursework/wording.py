@@ -36,7 +36,8 @@ def describe_wrong(
         words.append(f"All your answers are those of a known mistake: {mistake}.")
     words.append(f"The smallest instance that shows it:\n{show(instance)}")
     if exercise.indices:
-        answers = tuple(tuple(part.astype(int) for part in parts) for parts in answers)
+        first, second = (tuple(part.astype(int) for part in parts) for parts in answers)
+        answers = first, second
     for name, mine, theirs in zip(exercise.parts or ("answer",), *answers):
         words.append(f"  expected {name}: {number(theirs)}\n  your {name}: {number(mine)}")
     words.append(_where(exercise, *answers))

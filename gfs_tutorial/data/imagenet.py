@@ -1,4 +1,7 @@
-"""A sample of ImageNet as tensors: from image folders of your data root, or the 20 photographs of foolbox."""
+"""A sample of ImageNet as tensors: from image folders of your data root, or the 20 photographs of foolbox.
+
+Chapter *Channels*.
+"""
 
 from __future__ import annotations
 

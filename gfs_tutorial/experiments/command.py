@@ -15,7 +15,7 @@ import tyro
 
 from gfs_tutorial import results
 from gfs_tutorial.cnn.distributed import PreemptedError
-from gfs_tutorial.experiments import imagenet, methods, mnist, sweep, variations
+from gfs_tutorial.experiments import cifar10, imagenet, methods, mnist, sweep, variations
 from gfs_tutorial.experiments.mnist_data import MissingError
 from gfs_tutorial.experiments.store import FolderInUseError, SettingsMismatchError, differences
 from gfs_tutorial.experiments.together import TogetherError, joined
@@ -23,13 +23,18 @@ from gfs_tutorial.experiments.together import TogetherError, joined
 __all__ = ["STUDIES", "Run", "main"]
 
 S = TypeVar("S")
-STUDIES = {study.name: study for study in (mnist.STUDY, methods.STUDY, variations.STUDY, imagenet.STUDY)}
+STUDIES = {
+    study.name: study
+    for study in (mnist.STUDY, methods.STUDY, variations.STUDY, cifar10.STUDY, imagenet.STUDY)
+}
 DESCRIPTION = """Run an experiment of the book and write its results, with the record of how they were made.
 
 * python -m gfs_tutorial mnist: a minute, on the images that come with the book.
 * python -m gfs_tutorial mnist --preset laptop: an hour or two, on all of MNIST. Stop it or kill it at any
   time: the same command goes on where it was.
 * python -m gfs_tutorial mnist --preset paper: the papers' scale and beyond, on a GPU. We have not run it yet.
+* python -m gfs_tutorial cifar10: two minutes, a convolutional network on digits in colours.
+* python -m gfs_tutorial cifar10 --preset laptop-narrow: half an hour to an hour of one core, on CIFAR-10.
 * torchrun --nproc_per_node 8 -m gfs_tutorial imagenet --preset paper: on all GPUs of a machine.
 * python -m gfs_tutorial mnist --sizes 50 --name small: a preset with a setting of your own.
 * python -m gfs_tutorial mnist --preset laptop --help: every setting, and what it is in that preset.
@@ -47,6 +52,7 @@ class Run(Generic[S]):
         runs: Finished cells go to a folder in here at once; a run that was killed goes on from them.
         out: The folder for the result file.
         minutes: Start no further cell after so many minutes; the same command goes on later.
+        so_far: Run nothing: write the result file from the finished cells. It says how many are left.
     """
 
     settings: tyro.conf.OmitArgPrefixes[S]
@@ -55,6 +61,7 @@ class Run(Generic[S]):
     runs: Path = Path("runs")
     out: Path = Path("results")
     minutes: float | None = None
+    so_far: bool = False
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -67,7 +74,8 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"the settings are not those of the preset {chosen.preset!r}: add --name\n  {lines}")
     name = chosen.name or f"{study.name}-{chosen.preset}"
     command = shlex.join(["python", "-m", "gfs_tutorial", *arguments]) if changed else None
-    folder, how = chosen.runs / name, {"preset": chosen.preset, "minutes": chosen.minutes}
+    folder = chosen.runs / name
+    how = {"preset": chosen.preset, "minutes": chosen.minutes, "so_far": chosen.so_far}
     try:
         with joined(study.at_scale) as rank:
             result = sweep.run(study, chosen.settings, command=command, folder=folder, **how)
@@ -76,7 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
     except PreemptedError as error:
         raise SystemExit(f"{error}; the same command goes on") from None
     except sweep.UnfinishedError as error:
-        raise SystemExit(f"time is up: {error}; the same command goes on") from None
+        why = "not yet" if chosen.so_far else "time is up"
+        raise SystemExit(f"{why}: {error}; the same command goes on") from None
     except KeyboardInterrupt:
         raise SystemExit(f"stopped: finished cells are in {folder}, the same command goes on") from None
     if rank > 0:

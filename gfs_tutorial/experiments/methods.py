@@ -1,11 +1,15 @@
-"""Greedy forward selection beside its rivals, on the same trained networks."""
+"""Greedy forward selection beside its rivals, on the same trained networks.
+
+Chapter *What else could one do?*.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 
 from gfs_tutorial import baselines, greedy_forward_selection
@@ -18,7 +22,7 @@ from gfs_tutorial.losses import half_squared_error
 from gfs_tutorial.networks import TwoLayerNet
 from gfs_tutorial.selection import NeuronPath
 
-__all__ = ["PRESETS", "RULES", "STUDY", "MethodSettings"]
+__all__ = ["PRESETS", "RULES", "STUDY", "Comparison", "MethodSettings", "compare"]
 
 RULES: dict[str, Callable[..., NeuronPath]] = {
     "forward": greedy_forward_selection,
@@ -149,6 +153,39 @@ def _quality(net: TwoLayerNet, data: Digits) -> dict[str, float]:
         "train_accuracy": accuracy(net, data.X_train, data.y_train),
         "test_accuracy": accuracy(net, data.X_test, data.y_test),
     }
+
+
+class Comparison(NamedTuple):
+    """Two methods on the same networks: how often the first has the lower loss, and their mean ratio."""
+
+    wins: int
+    of: int
+    ratio: float
+
+
+def compare(rows: Iterable[dict[str, Any]], one: str, other: str) -> Comparison:
+    """Compare the losses of two methods wherever both have been run.
+
+    Args:
+        rows: Rows of the study.
+        one, other: Names of methods.
+
+    Returns:
+        ``ratio`` is the geometric mean of the first loss over the second.
+
+    Raises:
+        ValueError: there is no place where both have been run.
+    """
+    losses = {tuple(row[key] for key in ("m", "seed", "t", "k", "method")): row["loss"] for row in rows}
+    ratios = [
+        loss / losses[(*where, other)]
+        for (*where, method), loss in losses.items()
+        if method == one and (*where, other) in losses
+    ]
+    if not ratios:
+        raise ValueError(f"rows hold no place with both {one!r} and {other!r}")
+    wins = sum(ratio < 1 for ratio in ratios)
+    return Comparison(wins, len(ratios), float(np.exp(np.mean(np.log(ratios)))))
 
 
 SUMMARY = "Forward selection beside backward elimination, matching pursuit, magnitude, chance and no pruning."

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields, replace
 
 import torch
 
 from gfs_tutorial import checks, load_mnist
 from gfs_tutorial.data import Digits, mnist_sources
+from gfs_tutorial.devices import pick_device
 
 __all__ = ["MissingError", "describe", "device", "digits"]
 
@@ -27,9 +27,7 @@ def device(name: str) -> torch.device:
     checks.one_of("device", name, ("auto", "cpu", "cuda"))
     if name == "cuda" and not torch.cuda.is_available():
         raise MissingError("device is 'cuda' but torch sees no GPU: use 'auto' or 'cpu'")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return pick_device(verbose=False) if name == "auto" else torch.device(name)
 
 
 def describe(source: str, largest: int) -> str:
@@ -60,6 +58,4 @@ def describe(source: str, largest: int) -> str:
 
 def digits(labels: str, m: int, seed: int, source: str, where: torch.device) -> Digits:
     """``m`` training images, class-balanced and drawn by ``seed``, and all test images, on a device."""
-    data = load_mnist(labels, train_size=m, seed=seed, source=source, verbose=False)
-    tensors = {field.name: getattr(data, field.name) for field in fields(data) if field.name != "source"}
-    return replace(data, **{name: tensor.to(where) for name, tensor in tensors.items()})
+    return load_mnist(labels, train_size=m, seed=seed, source=source, verbose=False).to(where)

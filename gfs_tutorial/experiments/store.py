@@ -69,7 +69,7 @@ class RunFolder:
         try:
             for scratch in [*self.folder.glob(".*.json.*"), *self.cells.glob(".*.json.*")]:
                 scratch.unlink()
-            self._check_header()
+            self.check_header()
         except BaseException:
             self.lock.release()
             raise
@@ -78,7 +78,8 @@ class RunFolder:
     def __exit__(self, *exception: object) -> None:
         self.lock.release()
 
-    def _check_header(self) -> None:
+    def check_header(self) -> None:
+        """Raise :class:`SettingsMismatchError` if the folder is of another header; write ours if new."""
         path = self.folder / "settings.json"
         if not path.exists():
             results.write(path, self.header)

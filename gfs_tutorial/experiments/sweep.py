@@ -2,6 +2,8 @@
 
 A *cell* is one training run with all its prunings. It depends on the settings and on nothing that other
 cells have done, so an interrupted sweep ends with the same numbers, to the bit, as an uninterrupted one.
+
+Chapter *The MNIST experiment*.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from gfs_tutorial import checks, results
 from gfs_tutorial.distributed.alone import communicator_here
 from gfs_tutorial.experiments import mnist_data
 from gfs_tutorial.experiments.progress import Progress
-from gfs_tutorial.experiments.store import Cell, cell_name
+from gfs_tutorial.experiments.store import Cell, RunFolder, cell_name
 from gfs_tutorial.experiments.together import SharedFolder
 
 __all__ = ["Study", "UnfinishedError", "run"]
@@ -76,6 +78,7 @@ def run(
     command: str | None = None,
     folder: str | Path | None = None,
     minutes: float | None = None,
+    so_far: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Run every cell that is not yet finished, and put the rows of all together.
@@ -87,18 +90,19 @@ def run(
         command: The command line, for the record.
         folder: Where finished cells are kept; ``None`` keeps nothing.
         minutes: Start no further cell after so long; ``None`` runs to the end.
+        so_far: Run nothing: put together what is finished in ``folder``; another process may be at work.
         progress: Whether to report each cell and the time left.
 
     Returns:
         The provenance (command, settings, versions, hardware, data, seconds), ``cells`` with that of each
-        cell, and ``rows``.
+        cell, and ``rows``; with ``so_far`` also how many cells are left, ``cells_left``.
 
     Raises:
         ValueError: a setting does not fit.
         MissingError: there is no such GPU, or there are too few images.
         SettingsMismatchError: ``folder`` holds results of other settings.
         FolderInUseError: another process is at work in ``folder``.
-        UnfinishedError: ``minutes`` were up first.
+        UnfinishedError: ``minutes`` were up first, or nothing is finished so far.
     """
     communicator = communicator_here()
     device = communicator.device if communicator.world > 1 else mnist_data.device(settings.device)
@@ -112,16 +116,33 @@ def run(
     if communicator.world > 1:
         facts["processes"] = communicator.world
     record = results.provenance(command or _command(study, preset), settings, **facts)
-    place = contextlib.nullcontext() if folder is None else SharedFolder(folder, header, communicator)
-    with place as store:
-        done = _run_cells(study, settings, device, record, store, minutes, progress)
+    if so_far:
+        done = _finished(study.cells(settings), folder, header)
+        left = {"cells_left": len(study.cells(settings)) - len(done)}
+    else:
+        place = contextlib.nullcontext() if folder is None else SharedFolder(folder, header, communicator)
+        with place as store:
+            done, left = _run_cells(study, settings, device, record, store, minutes, progress), {}
     seconds = round(sum(cell["seconds"] for cell in done), 3)
     return {
         **record,
+        **left,
         "seconds": seconds,
         "cells": [_own_record(cell, record) for cell in done],
         "rows": [row for cell in done for row in cell["rows"]],
     }
+
+
+def _finished(cells: list[Cell], folder: str | Path | None, header: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records of the cells that are finished. Files are whole whenever one looks: no lock is needed."""
+    if folder is None or not Path(folder).is_dir():
+        raise UnfinishedError(f"nothing is finished in {folder}: run it first")
+    store = RunFolder(folder, header)
+    store.check_header()
+    done = [record for record in map(store.load, cells) if record is not None]
+    if not done:
+        raise UnfinishedError(f"none of {len(cells)} cells in {folder} is finished yet")
+    return done
 
 
 def _own_record(cell: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-r"""How much pre-training is enough, :math:`t^*(m)`, and which law it follows as the data set grows."""
+r"""How much pre-training is enough, :math:`t^*(m)`, and which law it follows as the data set grows.
+
+Chapter *The MNIST experiment*.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,10 @@ def thresholds(rows: Sequence[Row], key: str, level: float | Callable[[list[Row]
 
 
 def reached_by_all(found: Sequence[Threshold]) -> list[Threshold]:
-    """The thresholds of those m at which every seed reaches the level, and none at once."""
+    """The thresholds of those m at which every seed reaches the level, and none at once.
+
+    A law is fitted to these only: a run that never arrives has no time to fit, nor has one that begins there.
+    """
     missed = {run.m for run in found if not run.t}
     return [run for run in found if run.m not in missed]
 
@@ -118,17 +124,15 @@ def fit_laws(sizes: Sequence[float], times: Sequence[float]) -> dict[str, Law]:
     Raises:
         ValueError: fewer than four values of m, or a time that is not positive.
     """
-    sizes, times = np.asarray(sizes, dtype=float), np.asarray(times, dtype=float)
-    if sizes.shape != times.shape or len(np.unique(sizes)) < 4:
+    m, t = np.asarray(sizes, dtype=float), np.asarray(times, dtype=float)  # (n,) each
+    if m.shape != t.shape or len(np.unique(m)) < 4:
         raise ValueError(
             "sizes and times must be of one length with at least four different sizes, got "
-            f"{sizes.shape} and {times.shape} with {len(np.unique(sizes))}"
+            f"{m.shape} and {t.shape} with {len(np.unique(m))}"
         )
-    if not (times > 0).all():
-        raise ValueError(
-            f"times must be positive, the least is {times.min()}: leave out what is reached at once"
-        )
-    return {name: _fit_and_judge(name, sizes, times) for name in FORMULAS}
+    if not (t > 0).all():
+        raise ValueError(f"times must be positive, the least is {t.min()}: leave out what is reached at once")
+    return {name: _fit_and_judge(name, m, t) for name in FORMULAS}
 
 
 def _fit_and_judge(name: str, sizes: np.ndarray, times: np.ndarray) -> Law:
@@ -182,7 +186,7 @@ def law_table(rows: Sequence[Row], criteria: Sequence[tuple[str, float]]) -> str
         sizes = sorted({run.m for run in kept})
         if len(sizes) < 4:
             continue
-        laws = fit_laws([run.m for run in kept], [run.t for run in kept])
+        laws = fit_laws([run.m for run in kept], [run.t for run in kept if run.t is not None])
         least = min(law.aic for law in laws.values())
         cells = [
             f"{key.replace('_', ' ')} {level:g}",

@@ -1,4 +1,7 @@
-"""How much of the MNIST experiment survives other labels, activations and learning rates."""
+"""How much of the MNIST experiment survives other labels, activations and learning rates.
+
+Chapter *The MNIST experiment*.
+"""
 
 from __future__ import annotations
 

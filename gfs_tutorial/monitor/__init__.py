@@ -1,4 +1,7 @@
-"""A monitor that says, while the dense network trains, when a subnetwork of k neurons is good enough."""
+"""A monitor that says, while the dense network trains, when a subnetwork of k neurons is good enough.
+
+Chapter *When to stop pre-training*.
+"""
 
 from gfs_tutorial.monitor.criteria import Criteria
 from gfs_tutorial.monitor.monitor import PretrainingMonitor

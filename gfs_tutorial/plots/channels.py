@@ -1,4 +1,7 @@
-"""Pictures of channel pruning: a unit inside its block, error curves, what stays of each layer."""
+"""Pictures of channel pruning: a unit inside its block, error curves, what stays of each layer.
+
+Chapter *Channels*.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ def draw_unit(channels: int = 6, removed: Sequence[int] = (1, 4), *, ax: Axes | 
         ax.text(x + 0.65, 1.8, name, ha="center", va="center", color=COLORS[color], fontsize=11)
     for i in range(channels):
         y, gone = 0.75 + 2.1 * i / max(1, channels - 1), i in removed
-        style = {"color": "0.6" if gone else COLORS["blue"], "linestyle": ":" if gone else "-"}
-        ax.plot([4.1, 6.5], [y, y], linewidth=2, **style)
+        color = "0.6" if gone else COLORS["blue"]
+        ax.plot([4.1, 6.5], [y, y], linewidth=2, color=color, linestyle=":" if gone else "-")
         if gone:
             ax.plot(5.3, y, marker="x", markersize=10, color=COLORS["vermillion"], markeredgewidth=2)
     ax.text(5.3, 3.1, "channels of the unit", ha="center", color=COLORS["blue"])

@@ -1,4 +1,7 @@
-"""Loss curves: of training, and of a selection with its certificate."""
+"""Loss curves: of training, and of a selection with its certificate.
+
+Chapters *A two-layer net and SGD* and *Greedy forward selection*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rows of handwritten digits."""
+"""Rows of handwritten digits.
+
+Chapter *A two-layer net and SGD*.
+"""
 
 from __future__ import annotations
 

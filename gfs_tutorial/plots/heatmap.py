@@ -1,4 +1,7 @@
-"""A table of numbers as a picture, with each number in its cell."""
+"""A table of numbers as a picture, with each number in its cell.
+
+Chapter *The MNIST experiment*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the pre-training monitor saw."""
+"""What the pre-training monitor saw.
+
+Chapter *When to stop pre-training*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Losses against sizes on log axes, with lines of known slope to compare."""
+"""Losses against sizes on log axes, with lines of known slope to compare.
+
+Chapter *Slopes, measured*.
+"""
 
 from __future__ import annotations
 

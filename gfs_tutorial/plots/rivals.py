@@ -1,4 +1,7 @@
-"""Several selections in one picture: loss against how many neurons each one needs."""
+"""Several selections in one picture: loss against how many neurons each one needs.
+
+Chapter *What else could one do?*.
+"""
 
 from __future__ import annotations
 

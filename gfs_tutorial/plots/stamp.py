@@ -1,4 +1,7 @@
-"""A line below a figure that says where its numbers come from."""
+"""A line below a figure that says where its numbers come from.
+
+Chapter *The MNIST experiment*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Curves of the MNIST experiment: the mean over seeds, with the range from the least to the greatest."""
+"""Curves of the MNIST experiment: the mean over seeds, with the range from the least to the greatest.
+
+Chapter *The MNIST experiment*.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ __all__ = [
     "dense_and_sizes",
     "groups",
     "mean_and_range",
+    "side_by_side",
     "study_heatmap",
     "thresholds",
 ]
@@ -39,7 +43,7 @@ def mean_and_range(rows: Sequence[Row], key: str, over: str) -> tuple[list, list
     return places, [sum(g) / len(g) for g in groups], [min(g) for g in groups], [max(g) for g in groups]
 
 
-def _band(ax: Axes, rows: Sequence[Row], key: str, over: str, style: dict[str, str], label: str) -> None:
+def _band(ax: Axes, rows: Sequence[Row], key: str, over: str, style: dict[str, Any], label: str) -> None:
     places, mean, low, high = mean_and_range(rows, key, over)
     ax.plot(places, mean, label=label, **style)
     ax.fill_between(places, low, high, color=style["color"], alpha=0.15, linewidth=0)
@@ -85,6 +89,21 @@ def dense_and_sizes(rows: Sequence[Row], key: str, *, sizes: Sequence[int], ax: 
     dense = [{**row, "k": 0, shown: row[f"dense_{key}"]} for row in rows if row["k"] == smallest]
     lines = {0: "dense network", **{k: f"$k = {k:,}$" for k in sizes}}
     return groups([*dense, *rows], shown, over="t", group="k", lines=lines, ax=ax)
+
+
+def side_by_side(studies: dict[str, Sequence[Row]], key: str, *, ax: Axes | None = None) -> Axes:
+    """Dense network and subnetwork of several studies against pre-training iterations, two lines a study.
+
+    Args:
+        studies: What tells a study from the others, to its rows of one N, one m and one k.
+        key: ``"loss"``, ``"train_accuracy"`` or ``"test_accuracy"``.
+        ax: Axes to draw on; ``None`` makes a figure.
+    """
+    lines = {(who, name): f"{who}, {name}" for name in studies for who in ("dense", "subnetwork")}
+    rows = [
+        {**row, "line": (who, name), key: row[f"{who}_{key}"]} for who, name in lines for row in studies[name]
+    ]
+    return groups(rows, key, over="t", group="line", lines=lines, ax=ax)
 
 
 def against_size(rows: Sequence[Row], key: str, *, times: Sequence[int], ax: Axes | None = None) -> Axes:
@@ -184,14 +203,15 @@ def thresholds(
     for level, style in zip(levels, line_styles()):
         marker, name = style.pop("marker"), f"level {level:g}"
         found = find.thresholds(rows, key, level)
-        reached = [run for run in found if run.t is not None]
+        reached = [(run.m, run.t) for run in found if run.t is not None]
+        at, first = [m for m, _ in reached], [t for _, t in reached]
         dots = {"marker": marker, "color": style["color"], "linestyle": "", "alpha": 0.6}
-        ax.plot([run.m for run in reached], [run.t for run in reached], **dots, label=name if laws else None)
+        ax.plot(at, first, **dots, label=name if laws else None)
         if laws:
-            _draw_laws(ax, [run.m for run in reached], [run.t for run in reached], style["color"])
+            _draw_laws(ax, at, first, style["color"])
             continue
         runs = [[run.t for run in found if run.m == m] for m in sizes]
-        means = [float("nan") if None in times else sum(times) / len(times) for times in runs]
+        means = [float("nan") if None in times else sum(t or 0 for t in times) / len(times) for times in runs]
         ax.plot(sizes, means, label=name, **style)
     ax.set_xscale("log")
     ax.set_xticks(sizes, [short(m) for m in sizes])

@@ -1,11 +1,18 @@
-"""One look for all figures: colours that differ in lightness, and a second mark beside every colour."""
+"""One look for all figures: colours that differ in lightness, and a second mark beside every colour.
+
+Chapter *A two-layer net and SGD*.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from gfs_tutorial.plots.image import compact_png
 
 __all__ = ["COLORS", "line_styles", "short", "use_style"]
 
@@ -33,7 +40,10 @@ def short(number: float) -> str:
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults for the book: sizes that survive a phone, thin grids, sharp pixels."""
+    """Set matplotlib's defaults for the book: sizes that survive a phone, thin grids, sharp pixels.
+
+    In a notebook, figures are shown through :func:`gfs_tutorial.plots.image.compact_png` from now on.
+    """
     mpl.rcParams.update(
         {
             "figure.figsize": (6.4, 4.0),
@@ -51,3 +61,15 @@ def use_style() -> None:
             "savefig.bbox": "tight",
         }
     )
+    shell = _notebook()
+    if shell is not None:
+        shell.run_line_magic("matplotlib", "inline")  # now: later it would put its own printer back
+        shell.display_formatter.formatters["image/png"].for_type(Figure, compact_png)
+
+
+def _notebook() -> Any | None:
+    """The IPython shell of a notebook, or ``None`` elsewhere."""
+    if "IPython" not in sys.modules:
+        return None
+    shell = sys.modules["IPython"].get_ipython()
+    return shell if hasattr(shell, "kernel") else None

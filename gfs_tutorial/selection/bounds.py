@@ -22,9 +22,9 @@ __all__ = ["BoundedScores", "pays"]
 
 SMALLEST = 2**24  # activations below which a column of the Gram matrix costs less than the bounds
 SHORTEST = 2**12  # rows of the data below which it does
-PATIENCE = 0.5  # candidates computed, over N, before the basis is extended: the costs are then alike
+PATIENCE = 1  # candidates computed, over N, before the basis is extended: the costs are then about alike
 POOL = 512  # neurons whose principal directions begin the basis, at most
-SHARE = 4  # of them to each direction
+SHARE = 6  # of them to each direction
 BEST = 4  # candidates computed first: the best of them rules out others
 
 

@@ -2,6 +2,8 @@ r"""Greedy forward selection on the logistic loss, which does not expand into sc
 
 The squared loss needs one matrix-vector product a step; here every candidate's loss is computed from its
 definition, all candidates at once: N m logarithms a step. For small scales.
+
+Chapter *The MNIST experiment*.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-r"""Points of the hull that a certificate can lean on: their radius and variance."""
+r"""Points of the hull that a certificate can lean on: their radius and variance.
+
+Chapter *Subnetworks as points of a convex hull*.
+"""
 
 from __future__ import annotations
 
@@ -59,12 +62,12 @@ def anchor(features: Tensor, target: Tensor, weights: Tensor | None = None, *, n
 
 
 def hull_radius(features: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
-    r""":math:`R_p = \lVert \Phi_p - y \rVert`, in units of the labels; arguments as in :func:`anchor`."""
+    r""":math:`R_p = \lVert \Phi_p - y \rVert`, in units of the labels; the rest is as in :func:`anchor`."""
     return anchor(features, target, weights).radius
 
 
 def hull_variance(features: Tensor, weights: Tensor | None = None) -> float:
-    r""":math:`V_p = \sum_i p_i \lVert \Phi_i - \Phi_p \rVert^2`; arguments as in :func:`anchor`."""
+    r""":math:`V_p = \sum_i p_i \lVert \Phi_i - \Phi_p \rVert^2`; the rest is as in :func:`anchor`."""
     checks.float_matrix("features", features, "(N, D)")
     return anchor(features, torch.zeros_like(features[0]), weights).variance
 

@@ -1,4 +1,7 @@
-r"""Certificates that can be read: what the recursion implies, in closed form."""
+r"""Certificates that can be read: what the recursion implies, in closed form.
+
+Chapters *A certificate* and *Subnetworks as points of a convex hull*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-r"""Does the loss fall by a fixed factor an iteration? The rate, and how well one rate describes the fall."""
+r"""Does the loss fall by a fixed factor an iteration? The rate, and how well one rate describes the fall.
+
+Chapter *How much pre-training is enough?*.
+"""
 
 from __future__ import annotations
 

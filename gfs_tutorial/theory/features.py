@@ -1,4 +1,7 @@
-r"""Feature vectors: the points whose convex hull all subnetworks live in."""
+r"""Feature vectors: the points whose convex hull all subnetworks live in.
+
+Chapter *Greedy forward selection*.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ def network_features(net: TwoLayerNet, X: Tensor, y: Tensor) -> tuple[Tensor, Te
 
 
 def shifted(features: Tensor, target: Tensor) -> Tensor:
-    r"""The points :math:`z_i = \Phi_i - y`, (N, D) float64: the target becomes the origin.
+    r"""The points :math:`\zeta_i = \Phi_i - y`, (N, D) float64: the target becomes the origin.
 
     Args:
         features: (N, D).

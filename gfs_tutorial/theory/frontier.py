@@ -1,4 +1,7 @@
-r"""Points of the hull that trade radius for variance: what the tightest certificate leans on."""
+r"""Points of the hull that trade radius for variance: what the tightest certificate leans on.
+
+Chapter *Subnetworks as points of a convex hull*.
+"""
 
 from __future__ import annotations
 

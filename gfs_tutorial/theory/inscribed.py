@@ -1,4 +1,7 @@
-r"""How deep the target lies in the hull: the largest ball around it, from below and from above."""
+r"""How deep the target lies in the hull: the largest ball around it, from below and from above.
+
+Chapter *Subnetworks as points of a convex hull*.
+"""
 
 from __future__ import annotations
 
@@ -66,13 +69,13 @@ def ball_certificate(gamma: float, reach: float, size: int) -> Tensor:
 def inscribed_ball(features: Tensor, target: Tensor, *, starts: int = 0, seed: int = 0) -> InscribedBall:
     r"""Bound the radius of the largest ball around y that fits into the hull.
 
-    From below: with the weights p of :func:`hull_membership`, :math:`z_i = \Phi_i - y` and
-    :math:`M = \sum_i p_i z_i z_i^\top`, the weights :math:`p_i (1 + \langle a, z_i \rangle)` average to
-    :math:`y + M a`, and they stay convex while all :math:`|\langle a, z_i\rangle| \le 1`; so
-    :math:`\gamma \ge 1 / \max_i \lVert M^{-1} z_i \rVert`. From above: along a unit vector v the hull ends at
-    :math:`h(v) = \max_i \langle v, z_i \rangle \ge \gamma`. If the point :math:`y + h(v) v` is not in the
-    hull, the direction from the nearest point of the hull to it is a better v: its h is less by that distance
-    at least.
+    From below: with the weights p of :func:`hull_membership`, :math:`\zeta_i = \Phi_i - y` and
+    :math:`M = \sum_i p_i \zeta_i \zeta_i^\top`, the weights :math:`p_i (1 + \langle a, \zeta_i \rangle)`
+    average to :math:`y + M a`, and they stay convex while all :math:`|\langle a, \zeta_i\rangle| \le 1`; so
+    :math:`\gamma \ge 1 / \max_i \lVert M^{-1} \zeta_i \rVert`. From above: along a unit vector v the hull
+    ends at :math:`h(v) = \max_i \langle v, \zeta_i \rangle \ge \gamma`. If the point :math:`y + h(v) v` is
+    not in the hull, the direction from the nearest point of the hull to it is a better v: its h is less by
+    that distance at least.
 
     Args:
         features: (N, D) feature vectors.

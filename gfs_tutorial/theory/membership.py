@@ -1,4 +1,7 @@
-r"""Is the target inside the convex hull? Newton's method answers, with a proof either way."""
+r"""Is the target inside the convex hull? Newton's method answers, with a proof either way.
+
+Chapter *Subnetworks as points of a convex hull*.
+"""
 
 from __future__ import annotations
 
@@ -42,19 +45,19 @@ class HullMembership:
 def hull_membership(
     features: Tensor, target: Tensor, *, tolerance: float = 1e-9, steps: int = 500
 ) -> HullMembership:
-    r"""Minimise :math:`F(\theta) = \log \sum_i e^{\langle\theta, z_i\rangle}`, :math:`z_i = \Phi_i - y`.
+    r"""Minimise :math:`F(\theta) = \ln\sum_i e^{\langle\theta,\zeta_i\rangle}`, :math:`\zeta_i = \Phi_i - y`.
 
-    Its gradient is the average of the :math:`z_i` with the softmax weights. If F has a minimum, these weights
-    are convex, positive and average to y: inside. If y is outside, F falls without bound, and as soon
-    as all :math:`\langle\theta, z_i\rangle` are negative, :math:`\theta` shows it (chapter *Subnetworks as
-    points of a convex hull*). "Inside" means inside relative to the smallest flat space that holds the
-    hull, so it can be true where N is at most D.
+    Its gradient is the average of the :math:`\zeta_i` with the softmax weights. If F has a minimum, these
+    weights are convex, positive and average to y: inside. If y is outside, F falls without bound, and as
+    soon as all :math:`\langle\theta, \zeta_i\rangle` are negative, :math:`\theta` shows it (chapter
+    *Subnetworks as points of a convex hull*). "Inside" means inside relative to the smallest flat
+    space that holds the hull, so it can be true where N is at most D.
 
     Args:
         features: (N, D) feature vectors.
         target: (D,) labels.
         tolerance: Radius of the weights that counts as 0, relative to the root mean square of
-            :math:`\lVert z_i \rVert`.
+            :math:`\lVert \zeta_i \rVert`.
         steps: Newton steps, at most.
 
     Raises:
@@ -89,7 +92,7 @@ def span_coordinates(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def second_moment(points: np.ndarray, p: np.ndarray) -> np.ndarray:
-    r"""M = :math:`\sum_i p_i z_i z_i^\top`, (r, r)."""
+    r"""M = :math:`\sum_i p_i \zeta_i \zeta_i^\top`, (r, r)."""
     return (points * p[:, None]).T @ points
 
 

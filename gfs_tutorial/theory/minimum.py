@@ -1,4 +1,7 @@
-r"""The least loss that any subnetwork of any size can have: the point of the convex hull nearest to y."""
+r"""The least loss that any subnetwork of any size can have: the point of the convex hull nearest to y.
+
+Chapter *Subnetworks as points of a convex hull*.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
 from gfs_tutorial.theory.features import shifted
+from gfs_tutorial.theory.simplex import simplex_least_squares
 
 __all__ = ["HullMinimum", "hull_minimum"]
 
@@ -47,10 +51,8 @@ def hull_minimum(
     r"""Minimise :math:`\frac12 \lVert \Phi_p - y \rVert^2` over all convex weights p.
 
     Fully corrective Frank-Wolfe: neurons that the gradient favours join an active set, on which
-    non-negative least squares (Lawson and Hanson, 1974; ``scipy.optimize.nnls``) solves the problem exactly.
-    The sum of the weights is one more row of the least squares, and scaling them to 1 afterwards loses
-    nothing: with :math:`p = s w` and w convex, the best s costs :math:`r^2 / (1 + r^2)`, which grows
-    with the radius r of w alone.
+    least squares over the simplex (:func:`gfs_tutorial.theory.simplex.simplex_least_squares`) solves the
+    problem exactly.
 
     Args:
         features: (N, D) feature vectors.
@@ -82,9 +84,8 @@ def nearest(
     ``start`` (n,) are rows to try first, e.g. those of a problem nearby.
     """
     squares = np.einsum("nr,nr->n", Z, Z)  # (N,)
-    scale = math.sqrt(squares.min())
     active = np.array([squares.argmin()]) if start is None else start  # (n,)
-    p = np.ones(1) if len(active) == 1 else _nonnegative_least_squares(Z[active], scale)  # (n,)
+    p = np.ones(1) if len(active) == 1 else simplex_least_squares(Z[active])  # (n,)
     for _ in tqdm(range(rounds), desc="hull minimum", disable=not progress, leave=False):
         point = p @ Z[active]  # (r,)
         scores = Z @ point  # (N,)
@@ -94,7 +95,7 @@ def nearest(
         joining = np.setdiff1d(np.argsort(scores)[:BATCH], active)
         joining = joining[scores[joining] < square]
         trial = np.concatenate([active, joining])
-        weights = _nonnegative_least_squares(Z[trial], scale)
+        weights = simplex_least_squares(Z[trial])
         trial, weights = trial[weights > 0], weights[weights > 0]
         if np.square(weights @ Z[trial]).sum() >= square:  # exact up to rounding
             break
@@ -105,19 +106,6 @@ def nearest(
 def coordinates(Z: np.ndarray) -> np.ndarray:
     """The same points, up to a rotation, in at most N dimensions: (N, D) to (N, min(N, D))."""
     return Z if Z.shape[1] <= len(Z) else np.linalg.qr(Z.T, mode="r").T
-
-
-def _nonnegative_least_squares(Z: np.ndarray, scale: float) -> np.ndarray:
-    """Convex weights (n,) of the point nearest to the origin in the hull of the rows of Z (n, r)."""
-    from scipy.optimize import nnls  # here, since `import gfs_tutorial` shall be quick
-
-    system = np.column_stack([Z, np.full(len(Z), max(scale, 1e-12 * np.abs(Z).max(initial=1)))])  # (n, r+1)
-    right = np.append(np.zeros(Z.shape[1]), system[0, -1])  # (r + 1,)
-    if len(right) > len(Z):
-        Q, system = np.linalg.qr(system.T)
-        right, system = Q.T @ right, system.T
-    weights = nnls(system.T, right, maxiter=50 * len(Z))[0]
-    return weights / weights.sum()
 
 
 def _result(Z: np.ndarray, active: np.ndarray, p: np.ndarray) -> HullMinimum:

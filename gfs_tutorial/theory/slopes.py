@@ -1,4 +1,7 @@
-r"""Slopes on log axes: the exponent of a rate, with a confidence interval over seeds."""
+r"""Slopes on log axes: the exponent of a rate, with a confidence interval over seeds.
+
+Chapter *Slopes*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-r"""The tangent kernel of a network: how fast full-batch descent contracts the loss at a given moment."""
+r"""The tangent kernel of a network: how fast full-batch descent contracts the loss at a given moment.
+
+Chapter *How much pre-training is enough?*.
+"""
 
 from __future__ import annotations
 

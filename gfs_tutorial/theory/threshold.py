@@ -1,4 +1,7 @@
-r"""How many iterations of pre-training are enough, according to the certificate."""
+r"""How many iterations of pre-training are enough, according to the certificate.
+
+Chapter *How much pre-training is enough?*.
+"""
 
 from __future__ import annotations
 

@@ -76,6 +76,10 @@ def resnet34_cifar(num_classes: int = 10) -> ResNet:
     """torchvision's ResNet-34 with a 3x3 stem of stride 1 and no max-pooling: the usual form for 32x32.
 
     21.3M parameters, 1.16G MACs at 32x32. The original stem would leave 8x8 positions to the first block.
+
+    Raises:
+        TypeError: ``num_classes`` is not a whole number.
+        ValueError: it is below 1.
     """
     model = resnet34(num_classes=checks.positive_int("num_classes", num_classes))
     model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
