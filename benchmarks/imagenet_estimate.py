@@ -14,8 +14,8 @@ import torch
 from gfs_tutorial import results
 from gfs_tutorial.cnn.cost import count_macs, count_parameters
 from gfs_tutorial.cnn.models import IMAGENET, build_imagenet
-from gfs_tutorial.cnn.moments import POSITIONS
 from gfs_tutorial.cnn.roofline import Gpu, count_work
+from gfs_tutorial.cnn.rows import POSITIONS
 from gfs_tutorial.cnn.units import find_units
 from gfs_tutorial.experiments.imagenet import PRESETS
 

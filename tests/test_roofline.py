@@ -31,5 +31,12 @@ def test_flops_are_twice_the_macs_and_training_takes_nearly_three_times_as_many(
     assert next(model.parameters()).device.type == "cpu"
 
 
+def test_gradients_of_a_depthwise_convolution_cost_what_its_forward_pass_does():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), nn.Conv2d(8, 8, 3, groups=8, bias=False))
+    pointwise, depthwise = 2 * 36 * 24, 2 * 16 * 72
+    assert count_work(model, 6, train=False).flops == pointwise + depthwise
+    assert count_work(model, 6, train=True).flops == 2 * pointwise + 3 * depthwise  # images need no gradient
+
+
 def test_each_operation_takes_the_longer_of_its_two_times():
     assert Work([(10**12, 0), (0, 10**8), (10**11, 10**8)]).seconds(GPU) == pytest.approx(2 + 1 + 1)

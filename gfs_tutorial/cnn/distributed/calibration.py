@@ -11,13 +11,15 @@ from gfs_tutorial.cnn.calibration import Calibration, split_rows
 from gfs_tutorial.cnn.curves import HELD_OUT
 from gfs_tutorial.cnn.distributed.step_batches import seed_of
 from gfs_tutorial.cnn.distributed.sums import add_up
-from gfs_tutorial.cnn.images import CHUNK, gather_images
+from gfs_tutorial.cnn.images import gather_images
 from gfs_tutorial.cnn.moments import Moments, consumer_moments
 from gfs_tutorial.cnn.prefix import DenseAnswers
 from gfs_tutorial.cnn.units import Unit
 from gfs_tutorial.distributed import Communicator
 
 __all__ = ["SharedAnswers", "SharedCalibration"]
+
+GROUP = 32  # images that are measured together, on whatever process
 
 
 class SharedCalibration(Calibration):
@@ -48,8 +50,8 @@ class SharedCalibration(Calibration):
         super().__init__(model, self._read(dataset, [0]), seed=seed, progress=progress)
         self.communicator, self.size = communicator, len(dataset)
         self.fit_rows, self.held_rows = split_rows(self.size, seed)
-        groups = [*self.fit_rows.split(CHUNK)]
-        groups += self.held_rows.split(CHUNK) if self.size > 1 else []
+        groups = [*self.fit_rows.split(GROUP)]
+        groups += self.held_rows.split(GROUP) if self.size > 1 else []
         self.groups = [*enumerate(groups)][communicator.rank :: communicator.world]
         mine = [row for _, rows in self.groups for row in rows.tolist()]
         rows = list(dict.fromkeys([*mine, *self.held_rows[:HELD_OUT].tolist()]))
