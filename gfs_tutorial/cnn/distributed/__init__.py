@@ -1,4 +1,4 @@
-"""Training and pruning of CNNs on one process or on those of ``torchrun``; chapter *ImageNet*."""
+"""Training and pruning of CNNs on one process or on those of ``torchrun``; chapter *Running at scale*."""
 
 from gfs_tutorial.cnn.distributed.evaluation import Accuracies, evaluate_dataset
 from gfs_tutorial.cnn.distributed.preemption import PreemptedError
