@@ -1,7 +1,7 @@
 """The ImageNet study: prune published networks, fine-tune them, and see what is left.
 
 On all of ImageNet with GPUs, or on whatever photographs are at hand; alone or under torchrun. Chapter
-*ImageNet*.
+*Running at scale*.
 """
 
 from __future__ import annotations
