@@ -1,5 +1,7 @@
 """What each process in tests/test_cnn_distributed.py does: torchrun ... cnn_distributed_worker.py FOLDER."""
 
+import copy
+import functools
 import os
 import signal
 import sys
@@ -49,7 +51,13 @@ class Dropped(nn.Module):
 
 
 def network(seed=0):
-    """A small ResNet-20 with lively statistics."""
+    """A small ResNet-20 with lively statistics, the same in every thread."""
+    return copy.deepcopy(drawn(seed))
+
+
+@functools.cache
+def drawn(seed):
+    """Drawn once, for threads share the random numbers of initialisation."""
     model, draw = build("resnet20", 2, widths=(6, 6, 8), seed=seed), torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
