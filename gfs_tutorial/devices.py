@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Where to compute; chapter *A two-layer net and SGD*."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Under ``torchrun`` every process computes the gradients of its part of each batch and all take the mean
 (DistributedDataParallel). What a step sees depends on its number alone (:mod:`~.step_batches`), so a run goes
-on in the middle of a pass, on another number of processes too. Chapter *Training and pruning at scale*.
+on in the middle of a pass, on another number of processes too. Chapter *Running at scale*.
 """
 
 from __future__ import annotations
