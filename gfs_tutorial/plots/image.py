@@ -6,25 +6,22 @@ import base64
 import io
 
 from matplotlib.figure import Figure
-from PIL import Image, ImageChops
+from PIL import Image
 
 __all__ = ["compact_png", "data_uri"]
-
-FURTHEST = 24  # of 255, that a colour may be off
 
 
 def compact_png(figure: Figure) -> bytes:
     """The figure as a PNG with 256 colours: as many pixels as ever, and about a third of the bytes.
 
     The palette covers the range of the colours rather than the most frequent ones, so that no colour is
-    far off. Where one would be all the same, as with many shades, the picture keeps all its colours.
+    far off.
     """
     full, small = io.BytesIO(), io.BytesIO()
     figure.savefig(full, format="png", dpi=figure.dpi, bbox_inches="tight")
     picture = Image.open(full).convert("RGB")
     palette = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    furthest = max(most for _, most in ImageChops.difference(picture, palette.convert("RGB")).getextrema())
-    (palette if furthest <= FURTHEST else picture).save(small, format="png", optimize=True)
+    palette.save(small, format="png", optimize=True)
     return small.getvalue()
 
 
