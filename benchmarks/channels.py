@@ -42,7 +42,7 @@ from gfs_tutorial.data.imagenet import load_imagenet_sample
 from gfs_tutorial.data.images import load_cifar10
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "benchmark-channels.json"
-BUDGETS = {"efficientnet-lite0": (0.78, 0.55), "resnet20-cifar10": (0.70, 0.50)}
+BUDGETS = {"efficientnet-lite0": (0.78, 0.55), "resnet20-cifar10": (0.70, 0.50, 0.30)}
 WITH_OURS = ("random", "l1", "fpgm", "taylor")  # rivals that are also given our allocation and refit
 TUNING = {"steps": 150, "batch_size": 128, "lr": 0.02}
 TUNED = (
