@@ -224,7 +224,7 @@ def test_large_data_go_through_in_chunks(monkeypatch):
     whole = greedy_forward_selection(net, X, y, 30)
     for module in ("activations", "scores", "walk"):
         monkeypatch.setattr(f"gfs_tutorial.selection.{module}.CHUNK", 130)
-    for name, value in (("TILE", 7), ("GATHERED", 3)):
+    for name, value in (("TILE", 7), ("SLAB", 3)):
         monkeypatch.setattr(activations, name, value)
     chunked = greedy_forward_selection(net, X, y, 30)
     assert chunked.indices.tolist() == whole.indices.tolist()

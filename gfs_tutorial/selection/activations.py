@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +15,16 @@ from gfs_tutorial.networks import ACTIVATIONS, TwoLayerNet
 __all__ = ["RecomputedActivations", "StoredActivations", "activations_of"]
 
 CHUNK = 2**17  # activations widened to float64 at once: 1 MiB, which stays in the cache
-TILE = 2**10  # rows of the data widened at once
-GATHERED = 32  # neurons whose activations are brought together at once: they stay in the cache
+TILE = 2**11  # rows of the data widened at once
 WIDTH = 16  # matrix products are quickest where the number of columns is a multiple of this
 SLAB = 500  # neurons multiplied at once
 IN_PLACE = 2**22  # activations that the nonlinearity is applied to at once
 SHARE = 0.7  # of the free memory that the activations may take
+
+
+def full(columns: int) -> int:
+    """The number of columns from ``columns`` on that a product with all activations takes no longer for."""
+    return -(-columns // WIDTH) * WIDTH
 
 
 class StoredActivations:
@@ -33,7 +38,6 @@ class StoredActivations:
         self.hidden = hidden
         self.shape, self.dtype, self.device = hidden.shape, hidden.dtype, hidden.device
         self.affordable = hidden.shape[0]  # rows of H that one may hold beside it
-        self._gathered: Tensor | None = None
 
     def rows(self, neurons: Tensor) -> Tensor:
         """Activations of some ``neurons`` (n,), (n, m)."""
@@ -44,7 +48,7 @@ class StoredActivations:
         N, m = self.shape
         if len(vectors) == 1:
             return torch.mv(self.hidden, vectors[0])[None]
-        block = vectors.new_zeros(m, -(-len(vectors) // WIDTH) * WIDTH)  # (m, p and up)
+        block = vectors.new_zeros(m, full(len(vectors)))  # (m, p and up)
         block[:, : len(vectors)] = vectors.T
         whole = N - N % SLAB
         # Slabs, for the matrix products of CPU libraries are slow where one side is so much the longer.
@@ -54,14 +58,10 @@ class StoredActivations:
         return found[:, : len(vectors)].T.contiguous()
 
     def products_of(self, neurons: Tensor, matrix: Tensor) -> Tensor:
-        """Products of the activations of some ``neurons`` (n,) with ``matrix`` (m, C), (n, C)."""
-        found = []
-        for part in neurons.split(GATHERED):
-            if self._gathered is None:  # kept, for fresh memory is slow
-                self._gathered = self.hidden.new_empty(min(GATHERED, len(self.hidden)), self.shape[1])
-            rows = torch.index_select(self.hidden, 0, part, out=self._gathered[: len(part)])  # (n, m)
-            found.append(torch.mv(rows, matrix[:, 0])[:, None] if matrix.shape[1] == 1 else rows @ matrix)
-        return torch.cat(found)
+        """Products of the activations of some ``neurons`` (n,), ascending, with ``matrix`` (m, C), (n, C)."""
+        if self.device.type == "cpu":
+            return _sampled_products(self.hidden, neurons, matrix)
+        return self.hidden[neurons] @ matrix
 
     def tiles(self) -> Iterator[tuple[slice, slice, Tensor]]:
         """All activations in float64, tile by tile: which neurons, which rows of the data, (n, r)."""
@@ -75,6 +75,23 @@ class StoredActivations:
                 neurons = slice(first, min(first + high, N))
                 part = self.hidden[neurons, rows]
                 yield neurons, rows, tile[: part.shape[0], : part.shape[1]].copy_(part)
+
+
+def _sampled_products(hidden: Tensor, neurons: Tensor, matrix: Tensor) -> Tensor:
+    """``hidden[neurons] @ matrix`` without the copy of the rows, which takes longer than their products do.
+
+    The product of hidden (N, m) and matrix (m, C) at the places of a sparse matrix: some of its rows.
+    """
+    n, C = len(neurons), matrix.shape[1]
+    taken = neurons.new_zeros(len(hidden) + 1)
+    taken[neurons + 1] = C
+    columns = torch.arange(C).repeat(n)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        places = torch.sparse_csr_tensor(
+            taken.cumsum(0), columns, hidden.new_zeros(n * C), (len(hidden), C), check_invariants=False
+        )
+        return torch.sparse.sampled_addmm(places, hidden, matrix, beta=0.0).values().view(n, C)
 
 
 class RecomputedActivations:

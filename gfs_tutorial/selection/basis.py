@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gfs_tutorial.selection.activations import RecomputedActivations, StoredActivations
+from gfs_tutorial.selection.growing import GrowingRows
 
 __all__ = ["Basis"]
 
@@ -42,12 +43,20 @@ class Basis:
         rounding: float,
     ):
         N, m = activations.shape
-        like = {"dtype": activations.dtype, "device": activations.device}
+        like = torch.empty(0, dtype=activations.dtype, device=activations.device)
         self.activations, self._floor = activations, rounding * squared_lengths  # (N,)
         self._left = squared_lengths.clone()  # (N,), squared
-        self.directions, self.coordinates = torch.empty(0, m, **like), torch.empty(0, N, **like)
+        self._directions, self._coordinates = GrowingRows(m, like), GrowingRows(N, like)
         self.rest = squared_lengths.sqrt()
         self.reads: list[int] = []
+
+    @property
+    def directions(self) -> Tensor:
+        return self._directions.rows
+
+    @property
+    def coordinates(self) -> Tensor:
+        return self._coordinates.rows
 
     def off(self, vectors: Tensor) -> Tensor:
         """What is left of ``vectors`` (p, m) behind the basis, (p, m)."""
@@ -59,8 +68,8 @@ class Basis:
         if len(new) == 0:
             return
         found = self.activations.products(new)  # (p, N)
-        self.directions = torch.cat([self.directions, new])
-        self.coordinates = torch.cat([self.coordinates, found])
+        self._directions.add(new)
+        self._coordinates.add(found)
         self._left -= found.double().square_().sum(0)
         self.rest = (self._left.clamp(min=0) + self._floor).sqrt_()
         self.reads.append(len(new))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gfs_tutorial.selection.activations import RecomputedActivations, StoredActivations
+from gfs_tutorial.selection.activations import RecomputedActivations, StoredActivations, full
 from gfs_tutorial.selection.basis import Basis
 from gfs_tutorial.selection.pending import PendingPicks
 from gfs_tutorial.selection.statistics import Statistics
@@ -22,9 +22,10 @@ __all__ = ["BoundedScores", "pays"]
 
 SMALLEST = 2**24  # activations below which a column of the Gram matrix costs less than the bounds
 SHORTEST = 2**12  # rows of the data below which it does
-PATIENCE = 1  # candidates computed, over N, before the basis is extended: the costs are then about alike
+PATIENCE = 2  # candidates computed, over N, before the basis is extended: the costs are then about alike
 POOL = 512  # neurons whose principal directions begin the basis, at most
-SHARE = 6  # of them to each direction
+SAMPLE = 2**12  # rows of the data that show the principal directions
+SHARE = 10  # of them to each direction
 BEST = 4  # candidates computed first: the best of them rules out others
 
 
@@ -87,8 +88,10 @@ class BoundedScores:
         count = max(1, min(POOL, N // 16, self.activations.affordable))
         some = torch.arange(0, N, N // count, device=self.B.device)[:count]
         rows = self.activations.rows(some) * self.output_weights[some].norm(dim=1, keepdim=True)  # (n, m)
-        axes = torch.linalg.eigh((rows @ rows.T).double()).eigenvectors  # (n, n), ascending
-        return axes[:, -max(1, count // SHARE) :].T.to(rows.dtype) @ rows
+        sample = rows[:, :: max(1, self.m // SAMPLE)]  # (n, s): any directions will do, these are good ones
+        axes = torch.linalg.eigh((sample @ sample.T).double()).eigenvectors  # (n, n), ascending
+        room = full(count // SHARE + self.B.shape[1]) - self.B.shape[1]  # the targets are taken, too
+        return axes[:, -room:].T.to(rows.dtype) @ rows
 
     def _extend(self, vectors: Tensor) -> None:
         """Take ``vectors`` (p, m) into the basis and start anew from there."""
@@ -121,7 +124,7 @@ class BoundedScores:
         residual = self.walk.residual()  # (m, C)
         near = self._near(residual)
         if len(self.pending) and self.spent + len(near) > PATIENCE * len(self.B):
-            self._extend(self.pending.rows)
+            self._extend(torch.cat([self.pending.rows, self._likely(near, residual)]))
             near = self._near(residual)
         self.candidates.append(len(near))
         if len(near) == 1:
@@ -131,13 +134,21 @@ class BoundedScores:
         near = near[scores - error <= (scores + error).min()]
         return int(near) if len(near) == 1 else self.walk.best_among(near)
 
+    def _likely(self, near: Tensor, residual: Tensor) -> Tensor:
+        """Activations of as many neurons that may soon be picked as the next read takes for free, (p, m)."""
+        free = full(len(self.pending)) - len(self.pending)
+        others = near[~torch.isin(near, torch.tensor(list(self.pending.counts), device=near.device))]
+        scores, _ = self._computed(others, residual)
+        best = others[scores.topk(min(free, len(others)), largest=False).indices]
+        return self.activations.rows(best)
+
     def _near(self, residual: Tensor) -> Tensor:
         """Neurons that could be the best, (n,) in ascending order."""
         least, greatest = self.bounds()
         limit = greatest.min()
         near = (least <= limit).nonzero()[:, 0]
         if len(near) > 2 * BEST:
-            first = near[greatest[near].topk(BEST, largest=False).indices]
+            first = near[greatest[near].topk(BEST, largest=False).indices.sort().values]
             scores, error = self._computed(first, residual)
             near = near[least[near] <= torch.minimum(limit, (scores + error).min())]
         return near

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gfs_tutorial.selection.basis import Basis
+from gfs_tutorial.selection.growing import GrowingRows
 
 __all__ = ["PendingPicks"]
 
@@ -25,16 +26,21 @@ class PendingPicks:
     def __init__(self, basis: Basis, output_weights: Tensor, rounding: float):
         self.basis, self.output_weights, self.rounding = basis, output_weights, rounding
         self.counts: dict[int, int] = {}  # neuron -> how often it was picked
-        self.rows = basis.directions.new_empty(0, basis.directions.shape[1])  # (p, m), their activations
+        self._rows = GrowingRows(basis.directions.shape[1], basis.directions)
         self.gram = output_weights.new_empty(0, 0)  # (p, p), inner products behind the basis
 
     def __len__(self) -> int:
         return len(self.counts)
 
+    @property
+    def rows(self) -> Tensor:
+        """Activations of the picks, (p, m)."""
+        return self._rows.rows
+
     def add(self, neuron: int, row: Tensor) -> None:
         """Take a pick of ``neuron``, with its activations ``row`` (m,)."""
         if neuron not in self.counts:
-            self.rows = torch.cat([self.rows, row[None]])
+            self._rows.add(row[None])
             coordinates = self.basis.coordinates[:, [*self.counts, neuron]].double()  # (r, p)
             inner = torch.mv(self.rows, row).double() - coordinates.T @ coordinates[:, -1]  # (p,)
             inner[-1] = inner[-1].clamp(min=0) + 2 * self.rounding * row.double().square().sum()

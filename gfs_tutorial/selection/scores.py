@@ -59,12 +59,12 @@ class NeuronScores:
         self.running = norms / 2  # n/2 + s, infinite for a neuron that may not be picked, (N,)
         self.scores = torch.empty_like(self.running)
         self.walk = Walk(activations, output_weights, targets, norms)
-        self.products: dict[int, Tensor] = {}  # neuron -> h_i . h_neuron / m for all i, (N,)
+        self.columns: dict[int, Tensor] = {}  # neuron -> Phi_i . Phi_neuron for all i, (N,)
         self.candidates: list[int] = []
 
     @property
     def reads(self) -> list[int]:
-        return [1] * len(self.products)
+        return [1] * len(self.columns)
 
     def best(self, k: int) -> int:
         """The neuron that makes the loss of step ``k``, from 1, least; the lowest index where several tie."""
@@ -77,10 +77,11 @@ class NeuronScores:
 
     def add(self, neuron: int) -> None:
         r"""Take ``neuron`` as the next pick: s grows by :math:`(b_i \cdot b_q)(h_i \cdot h_q)/m`."""
-        if neuron not in self.products:
+        if neuron not in self.columns:
             row = self.activations.rows(torch.tensor([neuron], device=self.targets.device))  # (1, m)
-            self.products[neuron] = self.activations.products(row)[0] / self.m
-        self.running += self.products[neuron] * torch.mv(self.output_weights, self.output_weights[neuron])
+            inner = self.activations.products(row)[0] / self.m  # (N,)
+            self.columns[neuron] = inner * torch.mv(self.output_weights, self.output_weights[neuron])
+        self.running += self.columns[neuron]
         self.walk.add(neuron)
         if not self.with_replacement:
             self.running[neuron] = torch.inf

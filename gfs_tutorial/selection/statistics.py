@@ -44,15 +44,20 @@ class Statistics:
             ValueError: activations so large that their squares overflow.
         """
         B, y, m = output_weights.double(), targets.double(), len(targets)  # (N, C), (m, C)
-        norms, aligned, mean = torch.zeros_like(B[:, 0]), torch.zeros_like(B[:, 0]), torch.zeros_like(y)
+        norms, aligned, mean = (
+            torch.zeros_like(B[:, 0]),
+            torch.zeros_like(B[:, 0]),
+            y.new_zeros(y.shape[1], m),
+        )
+        transposed = B.T.contiguous()  # (C, N)
         for neurons, rows, H in activations.tiles():  # H (n, r)
             norms[neurons] += torch.linalg.vector_norm(H, dim=1).square_()
             if alignments:
                 aligned[neurons] += (H @ y[rows]).mul_(B[neurons]).sum(1)
-            mean[rows].addmm_(H.T, B[neurons])
+            mean[:, rows].addmm_(transposed[:, neurons], H)  # H.T @ B is slow for several outputs
         norms.mul_(B.square().sum(1)).div_(m)
         checks.finite("the neurons' squared norms", norms)
-        mean.div_(len(B))
+        mean = mean.T.div_(len(B))  # (m, C)
         return cls(
             norms=norms,
             alignments=aligned.div_(m) if alignments else None,
