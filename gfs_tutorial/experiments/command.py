@@ -77,15 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     folder = chosen.runs / name
     try:
         with joined(study.at_scale) as rank:
-            result = sweep.run(
-                study,
-                chosen.settings,
-                preset=chosen.preset,
-                command=command,
-                folder=folder,
-                minutes=chosen.minutes,
-                so_far=chosen.so_far,
-            )
+            result = _result(study, chosen, command, folder)
     except (FolderInUseError, MissingError, SettingsMismatchError, TogetherError) as error:
         raise SystemExit(f"{error}") from None
     except PreemptedError as error:
@@ -99,6 +91,18 @@ def main(arguments: list[str] | None = None) -> None:
         return
     path = results.write(chosen.out / f"{name}.json", result)
     print(f"{len(result['rows'])} rows in {result['seconds']:.0f} s, written to {path}")
+
+
+def _result(study: sweep.Study[Any], chosen: Run[Any], command: str | None, folder: Path) -> dict[str, Any]:
+    return sweep.run(
+        study,
+        chosen.settings,
+        preset=chosen.preset,
+        command=command,
+        folder=folder,
+        minutes=chosen.minutes,
+        so_far=chosen.so_far,
+    )
 
 
 def _parse(arguments: list[str]) -> tuple[sweep.Study[Any], Run[Any]]:
