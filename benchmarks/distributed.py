@@ -141,7 +141,7 @@ def two_rounds() -> list[dict[str, Any]]:
                         "seed": seed,
                         "shares": shares,
                         "first_size": first_size,
-                        "candidates": len(path.candidates),
+                        "candidates": len(path.finalists),
                         "loss": float(path.losses[-1]),
                         "exact_loss": float(exact_path.losses[-1]),
                         "dense_loss": exact_path.dense_loss,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sized
 
 import torch
 from torch import Tensor
@@ -60,6 +61,13 @@ def is_tensor(name: str, value: Tensor) -> Tensor:
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}: use torch.as_tensor")
     return value
+
+
+def length(name: str, value: object) -> int:
+    """Return the length of a data set if it has one, else raise ``TypeError``."""
+    if not isinstance(value, Sized):
+        raise TypeError(f"{name} must have a length, got {type(value).__name__}: use a map-style data set")
+    return len(value)
 
 
 def not_negative(name: str, value: float) -> float:

@@ -37,6 +37,12 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+def _plain(settings: Any) -> dict[str, Any]:
+    if is_dataclass(settings) and not isinstance(settings, type):
+        return asdict(settings)
+    return dict(settings)
+
+
 def provenance(command: str, settings: Any, **more: Any) -> dict[str, Any]:
     """What a reader needs to make a result again.
 
@@ -47,7 +53,7 @@ def provenance(command: str, settings: Any, **more: Any) -> dict[str, Any]:
     """
     return {
         "command": command,
-        "settings": asdict(settings) if is_dataclass(settings) else dict(settings),
+        "settings": _plain(settings),
         "commit": _commit(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "hardware": hardware(),

@@ -132,11 +132,11 @@ def train_sgd(
     for t in tqdm(range(iterations + 1), desc="SGD", unit="it", disable=not progress, leave=False):
         if t in keep:
             history.states[t] = {name: value.detach().clone() for name, value in net.state_dict().items()}
-        due = monitor is not None and monitor.due(t)
-        if t % CHECK_EVERY == 0 or t == iterations or due:
+        due = monitor if monitor is not None and monitor.due(t) else None
+        if t % CHECK_EVERY == 0 or t == iterations or due is not None:
             ceiling = max(ceiling, DIVERGED * float(history.losses[0]))
             _raise_if_diverged(history.losses, max(0, t - CHECK_EVERY), t, ceiling)
-        if (due and monitor.update(net, t)) or t == iterations:
+        if (due is not None and due.update(net, t)) or t == iterations:
             break
         rows = next(batches).to(X.device)  # (batch_size,)
         batch_loss = loss_of(net(X[rows]), y[rows])

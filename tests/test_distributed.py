@@ -148,12 +148,13 @@ def test_two_rounds_select_among_what_each_process_selected(with_replacement, wo
         candidates += sorted((first.distinct(picks) + part.start).tolist())
     among = hidden[:, candidates], output_weights[candidates], targets
     second = select_neurons(*among, size, with_replacement=with_replacement)
-    assert path.candidates.tolist() == candidates
+    assert path.finalists.tolist() == candidates
     assert path.indices.tolist() == [candidates[i] for i in second.indices]
     assert torch.equal(path.losses, second.losses)
     assert float(path.weights(size).sum()) == pytest.approx(1)
     for k in range(1, size + 1):
         assert path.bound(k) == second.bound(k) >= path.losses[k - 1] * (1 - 1e-9)
+    assert path.bound_components(size) == second.bound_components(size)
     whole = select_neurons(*data, 1)
     assert path.dense_loss == pytest.approx(whole.dense_loss, rel=1e-10)
     assert path.variance == pytest.approx(whole.variance, rel=1e-9)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gfs_tutorial.losses import logistic_loss
 from gfs_tutorial.selection import select_neurons_logistic
+from gfs_tutorial.theory import Anchor
 
 
 def instance(seed, m=12, N=9, C=1, dtype=torch.float64):
@@ -79,6 +80,14 @@ def test_without_replacement_there_is_no_bound():
     path = select_neurons_logistic(*instance(0), 4, with_replacement=False)
     with pytest.raises(ValueError, match="with_replacement=True"):
         path.bound(2)
+
+
+def test_the_bound_takes_no_anchors_and_has_no_components():
+    path = select_neurons_logistic(*instance(0), 4)
+    with pytest.raises(ValueError, match="anchors"):
+        path.bound(2, [Anchor("elsewhere", 0.0, 1.0)])
+    with pytest.raises(ValueError, match="logistic"):
+        path.bound_components(2)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ The subnetwork stores :math:`\tilde b_i = \mu_i b_i`. Plain SGD on it would move
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -103,7 +105,7 @@ def _masses(path: NeuronPath, k: int) -> Tensor:
     return weights * (len(weights) / weights.sum())
 
 
-def _train(net: TwoLayerNet, masses: Tensor, X: Tensor, y: Tensor, **budget) -> TwoLayerNet:
+def _train(net: TwoLayerNet, masses: Tensor, X: Tensor, y: Tensor, **budget: Any) -> TwoLayerNet:
     """SGD in which a neuron of mass mu moves like one of mass 1."""
     mass = masses.to(net.output_weights)  # (n,)
     hooks = [

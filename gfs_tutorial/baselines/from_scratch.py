@@ -48,5 +48,13 @@ def train_from_scratch(
     size = checks.positive_int("size", size)
     small = TwoLayerNet(net.in_features, size, net.out_features, net.activation, generator)
     small.to(net.input_weights)
-    budget = {"iterations": iterations, "batch_size": batch_size, "lr": lr, "generator": generator}
-    return train_sgd(small, X, y, progress=progress, **budget).net
+    return train_sgd(
+        small,
+        X,
+        y,
+        iterations=iterations,
+        batch_size=batch_size,
+        lr=lr,
+        generator=generator,
+        progress=progress,
+    ).net

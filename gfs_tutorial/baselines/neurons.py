@@ -45,14 +45,15 @@ class Neurons:
     """
 
     def __init__(self, net: TwoLayerNet | Tensor, X: Tensor, y: Tensor):
+        self.net = net if isinstance(net, TwoLayerNet) else None
         if isinstance(net, TwoLayerNet):
             X, y = checks.features_and_targets(X, y, net.out_features)
             net.check_input(X)
             checks.finite("net", torch.nn.utils.parameters_to_vector(net.parameters()))
             with torch.no_grad():
-                self.net, tensors = net, (net.hidden(X), net.output_weights, y)
+                tensors: tuple[Tensor, Tensor, Tensor] = (net.hidden(X), net.output_weights, y)
         elif isinstance(net, Tensor):
-            self.net, tensors = None, (net, X, y)
+            tensors = (net, X, y)
         else:
             raise TypeError(f"net must be a TwoLayerNet or a tensor of activations, got {type(net).__name__}")
         hidden, self.output_weights, targets = (t.cpu().double() for t in checks.neurons(*tensors))
@@ -99,16 +100,16 @@ class Neurons:
             raise ValueError(f"size is {size} but there are only {self.num_neurons} neurons: lower size")
         return size
 
-    def path(self, picks: Sequence[int]) -> NeuronPath:
+    def path(self, picks: Tensor | Sequence[int]) -> NeuronPath:
         """The path of these ``picks``, each of the same weight."""
         indices = torch.as_tensor(picks)  # (size,)
         counts = F.one_hot(indices, self.num_neurons).cumsum(0).double()  # (size, N)
         weights = counts / torch.arange(1, len(indices) + 1)[:, None]
         return NeuronPath(**self._fields(indices, weights))
 
-    def weighted_path(self, picks: Sequence[int], weights: Sequence[Tensor]) -> WeightedPath:
+    def weighted_path(self, picks: Tensor | Sequence[int], weights: Tensor) -> WeightedPath:
         """The path of these ``picks`` (size,) with ``weights`` of all neurons after each, (size, N)."""
-        indices, weights = torch.as_tensor(picks), torch.as_tensor(weights)
+        indices = torch.as_tensor(picks)
         return WeightedPath(step_weights=weights[:, first_seen(indices)], **self._fields(indices, weights))
 
     def _fields(self, indices: Tensor, weights: Tensor) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +22,7 @@ from gfs_tutorial.cnn.cost import MacModel
 __all__ = ["allocate", "error_curve", "lower_hull", "uniform_counts"]
 
 TINY = 1e-12
+Number = TypeVar("Number", int, float)
 
 
 def error_curve(pursuit: Tensor, sizes: Tensor, measured: Tensor) -> Tensor:
@@ -85,11 +88,15 @@ def allocate(
     steps = {name: _sizes(len(curve), floor, multiple) for name, curve in curves.items()}
     kept = {name: sizes[0] for name, sizes in steps.items()}
     budget = _budget(macs, costs, kept)
+
+    def fits(name: str, k: int) -> bool:
+        return costs.total({**kept, name: k}) <= budget
+
     for _, name, start, stop in _pieces(curves, steps, costs):
         if kept[name] != start:
             continue  # the money ran out inside an earlier piece of this unit
         within = [k for k in steps[name] if start < k <= stop]
-        kept[name] = _largest(within, start, lambda k, name=name: costs.total({**kept, name: k}) <= budget)
+        kept[name] = _largest(within, start, partial(fits, name))
     return kept
 
 
@@ -141,7 +148,7 @@ def _pieces(curves: Mapping[str, Tensor], steps: dict[str, list[int]], costs: Ma
     return sorted(pieces)
 
 
-def _largest(ascending: list, otherwise, fits):
+def _largest(ascending: Sequence[Number], otherwise: Number, fits: Callable[[Number], bool]) -> Number:
     """The last of ``ascending`` values that ``fits``, by bisection."""
     low, high = 0, len(ascending)  # the answer is at low - 1
     while low < high:

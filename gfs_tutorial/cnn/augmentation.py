@@ -14,9 +14,10 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     """Images (m, 3, H, W) uint8 as float32 of mean 0 and deviation 1 a channel, channels last in memory."""
     if len(mean) != 3 or len(std) != 3 or not min(std) > 0:
         raise ValueError(f"mean and std must be three numbers each, std positive, got {mean} and {std}")
-    shape = {"dtype": torch.float32, "device": images.device}
-    shift = 255 * torch.tensor(mean, **shape)[:, None, None]  # (3, 1, 1)
-    scale = 255 * torch.tensor(std, **shape)[:, None, None]
+    shift, scale = (
+        255 * torch.tensor(values, dtype=torch.float32, device=images.device)[:, None, None]  # (3, 1, 1)
+        for values in (mean, std)
+    )
     return ((images - shift) / scale).contiguous(memory_format=torch.channels_last)
 
 

@@ -7,7 +7,7 @@ block around it. The dense network runs once, and each block again for each vari
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from gfs_tutorial.cnn.images import in_chunks
+from gfs_tutorial.cnn.layers import layer_of
 from gfs_tutorial.cnn.units import Unit
 
 __all__ = ["Variant", "block_errors"]
@@ -84,6 +85,16 @@ def _where_it_shows(model: nn.Module, unit: Unit) -> str:
     return parent
 
 
+def _answering(output: Tensor) -> Callable[..., Tensor]:
+    """In place of a layer's own: what it answered before, whatever it reads."""
+    return lambda *_, **__: output.clone()
+
+
+def _scaled(run: Callable[..., Tensor], channels: Tensor) -> Callable[..., Tensor]:
+    """In place of a gate's own: the same on scaled channels."""
+    return lambda x: run(x * _along_channels(channels, x))
+
+
 class _Probe:
     """Runs one block again with each variant of a consumer, right after the block has run."""
 
@@ -92,7 +103,7 @@ class _Probe:
     ):
         self.unit, self.variants, self.again = unit, variants, again
         block = _where_it_shows(model, unit)
-        self.block, self.consumer = model.get_submodule(block), model.get_submodule(unit.consumer)
+        self.block, self.consumer = model.get_submodule(block), layer_of(model, unit.consumer)
         self.norm = model.get_submodule(norm) if norm and block == unit.consumer else None
         self.gates = [model.get_submodule(name) for name in unit.gates]
         replayed = [p.name for p in unit.parts if p.role in REPLAYED and p.name.startswith(block + ".")]
@@ -102,17 +113,18 @@ class _Probe:
         self.hooks.append(self.consumer.register_forward_pre_hook(self._record_input))
         self.hooks.append(self.block.register_forward_hook(self._measure, with_kwargs=True))
         self.errors = torch.zeros(len(variants), dtype=torch.float64)
-        self.count, self.sum, self.energy = 0, 0.0, 0.0
+        self.count, self.energy = 0, 0.0
+        self.sum: Tensor | float = 0.0
 
     def close(self) -> None:
         for hook in self.hooks:
             hook.remove()
 
-    def _record(self, part: nn.Module, _, output: Tensor) -> None:
+    def _record(self, part: nn.Module, _: object, output: Tensor) -> None:
         if not self.again:  # without gates the values do not matter: one image for the shape
             self.recorded[part] = output.clone() if self.gates else output[:1].clone()
 
-    def _record_input(self, _, inputs: tuple[Tensor, ...]) -> None:
+    def _record_input(self, _: object, inputs: tuple[Tensor, ...]) -> None:
         if not self.again:
             self.read = inputs[0]
 
@@ -144,11 +156,12 @@ class _Probe:
         shift = variant.constant.to(weight) - (0 if consumer.bias is None else consumer.bias)
         if weight.ndim == 4:
             shift = shift[:, None, None]
-        patched = {module: lambda *_, y=y, **__: y.clone() for module, y in self.recorded.items()}
-        patched[consumer] = lambda x: run(x if self.gates else self.read) + shift
+        patched = {module: _answering(y) for module, y in self.recorded.items()}
+        read = None if self.gates else self.read
+        patched[consumer] = lambda x: run(x if read is None else read) + shift
         channels = variant.kept.repeat_interleave(self.unit.width).to(weight)
         for gate in self.gates:
-            patched[gate] = lambda x, run=gate.forward: run(x * _along_channels(channels, x))
+            patched[gate] = _scaled(gate.forward, channels)
         try:
             consumer.weight.data = variant.weight
             for module, forward in patched.items():

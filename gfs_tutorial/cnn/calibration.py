@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gfs_tutorial import checks
 from gfs_tutorial.cnn.cost import MacModel
 from gfs_tutorial.cnn.moments import Moments, consumer_moments
-from gfs_tutorial.cnn.prefix import DenseAnswers
+from gfs_tutorial.cnn.prefix import Answers, DenseAnswers
 from gfs_tutorial.cnn.refit import following_norms
 from gfs_tutorial.cnn.units import Unit, find_units
 
@@ -82,7 +82,7 @@ class Calibration:
             self._all = self._moments(torch.arange(self.size))
         return self._all
 
-    def dense_answers(self, units: Sequence[Unit]) -> DenseAnswers:
+    def dense_answers(self, units: Sequence[Unit]) -> Answers:
         """Of some of the units, on all images."""
         images = self.part(torch.arange(self.size))
         return DenseAnswers(self.model, units, self.norms, images, seed=self.seed, progress=self.progress)

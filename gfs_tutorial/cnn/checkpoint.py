@@ -39,7 +39,9 @@ class Checkpoint:
     def __init__(self, path: str | Path | None, maker: str, settings: Mapping[str, Any]):
         self.path = None if path is None else Path(path)
         self.format, self.settings = f"gfs-tutorial checkpoint: {maker}", dict(settings)
-        self.found: dict[str, Any] = self._read() if self.path is not None and self.path.exists() else {}
+        self.found: dict[str, Any] = {}
+        if self.path is not None and self.path.exists():
+            self.found = self._read(self.path)
 
     def once(self, name: str, find: Callable[[], Found]) -> Found:
         """What ``find`` returned when it was first called under this name, in this run or an earlier one."""
@@ -53,18 +55,16 @@ class Checkpoint:
         if self.path is not None:
             save_tensors(self.path, {"format": self.format, "settings": self.settings, "found": self.found})
 
-    def _read(self) -> dict[str, Any]:
-        content = load_tensors(self.path, self.format)
+    def _read(self, path: Path) -> dict[str, Any]:
+        content = load_tensors(path, self.format)
         remedy = "remove it, or give another path"
         if content is None:
             maker = self.format.rpartition(": ")[2]
-            raise ValueError(f"checkpoint {self.path} is no file of {maker}, or is damaged: {remedy}")
+            raise ValueError(f"checkpoint {path} is no file of {maker}, or is damaged: {remedy}")
         stored = content["settings"]
         differing = [key for key, value in self.settings.items() if stored.get(key) != value]
         if differing:
-            raise ValueError(
-                f"checkpoint {self.path} is of a run with other {', '.join(differing)}: {remedy}"
-            )
+            raise ValueError(f"checkpoint {path} is of a run with other {', '.join(differing)}: {remedy}")
         return content["found"]
 
 
@@ -74,5 +74,5 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

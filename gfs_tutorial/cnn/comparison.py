@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gfs_tutorial.cnn.layers import layer_of
 from gfs_tutorial.cnn.local import select_local
 from gfs_tutorial.cnn.moments import consumer_moments
 from gfs_tutorial.cnn.pursuit import pursue
@@ -28,7 +29,7 @@ def compare_rules(model: nn.Module, unit: Unit, images: Tensor, *, seed: int = 0
         the consumer's weights alone (*as they are*), two fit them by least squares (*fitted*).
     """
     moments = consumer_moments(model, [unit.consumer], images)[unit.consumer]
-    weight = model.get_submodule(unit.consumer).weight
+    weight = layer_of(model, unit.consumer).weight
     greedy = select_local(unit, moments, weight, scaling="unit", centred=True)
     order = torch.randperm(unit.size, generator=torch.Generator().manual_seed(seed))
     return {

@@ -37,16 +37,16 @@ def _macs_by_layer(model: nn.Module, example_input: Tensor) -> dict[str, int]:
     layers = [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     counter = FlopCounterMode(display=False)
 
-    def before(_, __, name: str) -> None:
+    def before(name: str) -> None:
         macs[name] = macs.get(name, 0) - counter.get_total_flops()
 
-    def after(_, __, ___, name: str) -> None:
+    def after(name: str) -> None:
         macs[name] += counter.get_total_flops()
 
     hooks = []
     for name, layer in layers:
-        hooks.append(layer.register_forward_pre_hook(lambda m, i, name=name: before(m, i, name)))
-        hooks.append(layer.register_forward_hook(lambda m, i, o, name=name: after(m, i, o, name)))
+        hooks.append(layer.register_forward_pre_hook(lambda *_, name=name: before(name)))
+        hooks.append(layer.register_forward_hook(lambda *_, name=name: after(name)))
     modes = {module: module.training for module in model.modules()}
     try:
         with counter:
@@ -90,7 +90,8 @@ class MacModel:
         """MACs where each named unit keeps that many candidates; units that are not named stay whole."""
         share = {name: kept.get(name, unit.size) / unit.size for name, unit in self.units.items()}
         total = 0.0
-        for layer, macs in self.layers.items():
+        for layer, whole in self.layers.items():
+            macs: float = whole
             for name in self.factors[layer]:
                 macs *= share[name]
             total += macs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -10,6 +12,7 @@ from gfs_tutorial.cnn.allocation import error_curve
 from gfs_tutorial.cnn.block_error import Variant, block_errors
 from gfs_tutorial.cnn.calibration import Calibration
 from gfs_tutorial.cnn.checkpoint import Checkpoint
+from gfs_tutorial.cnn.layers import layer_of
 from gfs_tutorial.cnn.ranking import Ranking
 from gfs_tutorial.cnn.refit import refit_weights
 from gfs_tutorial.cnn.unit_selection import UnitSelection
@@ -35,8 +38,8 @@ def measure_curves(
     """
     orders = {}
     for unit in tqdm(calibration.units, "rankings", unit="layer", disable=not progress):
-        found = checkpoint.once(f"order of {unit.name}", lambda unit=unit: _order(calibration, ranking, unit))
-        orders[unit.name] = UnitSelection(unit, **found)
+        found = checkpoint.once(f"order of {unit.name}", partial(_order, calibration, ranking, unit))
+        orders[unit.name] = UnitSelection(unit, found["picks"], found["errors"])
     sizes = {
         unit.name: sorted({max(1, round(ratio * unit.size)) for ratio in RATIOS})
         for unit in calibration.units
@@ -66,7 +69,7 @@ def _block_errors(
 
 def _variant(calibration: Calibration, unit: Unit, kept: Tensor) -> Variant:
     moments = calibration.fit_moments()[unit.consumer]
-    old = calibration.model.get_submodule(unit.consumer).weight
+    old = layer_of(calibration.model, unit.consumer).weight
     weight, constant = refit_weights(unit, moments, old, kept)
     mask = torch.zeros(unit.size, dtype=torch.bool).index_fill_(0, kept, True)
     return Variant(weight, constant, mask.to(weight.device))

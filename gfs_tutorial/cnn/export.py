@@ -42,7 +42,9 @@ def export_onnx(model: nn.Module, example_input: Tensor, path: str | Path) -> Pa
                 model.eval(), (example_input,), dynamic_shapes=({0: torch.export.Dim("batch")},)
             )
             written = Path(scratch) / path.name
-            torch.onnx.export(program, (example_input,), dynamo=True, verbose=False).save(written)
+            exported = torch.onnx.export(program, (example_input,), dynamo=True, verbose=False)
+            assert exported is not None  # only the old exporter returns nothing
+            exported.save(written)
             os.replace(written, path)
     finally:
         model.train(training)

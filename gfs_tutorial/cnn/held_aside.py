@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,8 @@ def hold_aside(
     checked = [next(stream) for _ in range(max(1, len(batches)))]  # an error where there is none
     aside = checked[HELD_ASIDE - 1 :: HELD_ASIDE] or checked[-1:]
     select = [batch for batch in checked if not any(batch is other for other in aside)]
-    return select, lambda net: _top1(net, aside)
+    labelled = cast("list[tuple[Tensor, Tensor]]", aside)  # mini_batches lets none through without labels
+    return select, lambda net: _top1(net, labelled)
 
 
 def _top1(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> float:

@@ -36,7 +36,7 @@ def gather_images(batches: Iterable) -> Tensor:
     if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
         kind = type(batches).__name__
         raise TypeError(f"batches must be a data loader or a list of batches, got {kind}: wrap it in a list")
-    images = []
+    images: list[Tensor] = []
     for batch in batches:
         x = batch[0] if isinstance(batch, (tuple, list)) and len(batch) else batch
         if not isinstance(x, Tensor) or not x.is_floating_point():

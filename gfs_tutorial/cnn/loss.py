@@ -29,7 +29,7 @@ from gfs_tutorial.cnn.mini_batches import Batch, mini_batches
 from gfs_tutorial.cnn.training_checks import check_model
 from gfs_tutorial.cnn.unit_selection import SCALINGS, UnitSelection
 from gfs_tutorial.cnn.units import Unit
-from gfs_tutorial.distributed import Communicator
+from gfs_tutorial.distributed import Collectives
 
 __all__ = ["picks_by_loss", "select_by_loss"]
 
@@ -49,7 +49,7 @@ def select_by_loss(
     candidates: int | None = None,
     oracle: bool = False,
     generator: torch.Generator | None = None,
-    communicator: Communicator | None = None,
+    communicator: Collectives | None = None,
     progress: bool = False,
 ) -> UnitSelection:
     """Pick ``size`` candidates of a unit by the loss of the whole network.
@@ -80,7 +80,8 @@ def select_by_loss(
         TypeError, ValueError: an argument does not fit (its name is in the message).
         RuntimeError: the network cannot be replayed; ``oracle=True`` still works.
     """
-    picks, errors = [], []
+    picks: list[int] = []
+    errors: list[float] = []
     with tqdm(desc="candidates", unit="candidate", disable=not progress, leave=False) as bar:
         steps = picks_by_loss(
             model,
@@ -123,7 +124,7 @@ def picks_by_loss(
     candidates: int | None = None,
     oracle: bool = False,
     generator: torch.Generator | None = None,
-    communicator: Communicator | None = None,
+    communicator: Collectives | None = None,
     after_each: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[int, float]]:
     """The picks of :func:`select_by_loss` one by one, each with its loss, for who stops by another rule.
@@ -139,9 +140,11 @@ def picks_by_loss(
     # A generator of our own: a data loader that draws ahead from the same one cannot disturb it.
     seed = int(torch.randint(2**62, (), generator=checks.generator(generator)))
     kind = OracleScorer if oracle or len(unit.gates) > 1 else GatedScorer if unit.gates else AdditiveScorer
-    scorer, stream = kind(model, unit), mini_batches(batches, model, labels=labels)
+    scorer: Scorer | SharedScorer = kind(model, unit)
+    stream = mini_batches(batches, model, labels=labels)
     if communicator is not None:
-        scorer, seed = SharedScorer(scorer, communicator), agreed_seed(model, unit, seed, communicator)
+        scorer = SharedScorer(kind(model, unit), communicator)
+        seed = agreed_seed(model, unit, seed, communicator)
     tries = _Tries(unit.size, with_replacement, candidates, torch.Generator().manual_seed(seed))
     return _picks(scorer, stream, tries, scaling, after_each)
 
@@ -164,7 +167,11 @@ class _Tries:
 
 
 def _picks(
-    scorer: Scorer, stream: Iterator[Batch], tries: _Tries, scaling: str, after_each: Callable[[], object]
+    scorer: Scorer | SharedScorer,
+    stream: Iterator[Batch],
+    tries: _Tries,
+    scaling: str,
+    after_each: Callable[[], object],
 ) -> Iterator[tuple[int, float]]:
     counts = torch.zeros(tries.size, dtype=torch.float64)  # how often each candidate was picked
     for k in itertools.count(1):

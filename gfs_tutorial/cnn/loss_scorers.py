@@ -5,11 +5,13 @@ from __future__ import annotations
 import abc
 import copy
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gfs_tutorial.cnn.layers import layer_of
 from gfs_tutorial.cnn.mini_batches import Batch
 from gfs_tutorial.cnn.replay import Replay, evaluation_mode
 from gfs_tutorial.cnn.surgery import masked
@@ -25,7 +27,8 @@ class Scorer(abc.ABC):
     """Losses of a network in which a unit has the candidates picked so far and one more."""
 
     def __init__(self, model: nn.Module, unit: Unit):
-        self.model, self.unit, self.batch = model, unit, None
+        self.model, self.unit = model, unit
+        self.batch: Batch | None = None
         self.dtype = next(model.parameters()).dtype
 
     @torch.no_grad()
@@ -63,20 +66,21 @@ class OracleScorer(Scorer):
     """The whole network, masked, for each candidate."""
 
     def record(self, images: Tensor) -> Tensor:
+        self.images = images
         return self.model(images)
 
     def answers(self, counts: Tensor, scale: float, tried: list[int]) -> Iterator[Tensor]:
         for candidate in tried:
             weights = scale * _one_more(counts, candidate)  # (size,)
             with masked(self.model, [self.unit], {self.unit.name: weights}):
-                yield self.model(self.batch[0])
+                yield self.model(self.images)
 
 
 class AdditiveScorer(Scorer):
     """The consumer's output as a sum over candidates, and the rest of the network behind it."""
 
     def record(self, images: Tensor) -> Tensor:
-        self.consumer = self.model.get_submodule(self.unit.consumer)
+        self.consumer = layer_of(self.model, self.unit.consumer)
         self.replay = Replay(self.model, self.unit.consumer, images)
         self.parts: dict[int, Tensor] = {}
         return self.replay.result
@@ -104,7 +108,7 @@ class GatedScorer(Scorer):
 
     def record(self, images: Tensor) -> Tensor:
         (gate,) = self.unit.gates
-        self.gate, self.consumer = map(self.model.get_submodule, (gate, self.unit.consumer))
+        self.gate, self.consumer = layer_of(self.model, gate), layer_of(self.model, self.unit.consumer)
         self.inner = Replay(self.model, gate, images, until=self.unit.consumer)
         self.outer = Replay(self.model, self.unit.consumer, images)
         return self.outer.result
@@ -125,7 +129,13 @@ def _one_more(counts: Tensor, candidate: int) -> Tensor:
 
 
 def _partial(
-    layer: nn.Module, inputs: Tensor, candidates: Tensor, weights: Tensor, span: int, *, bias: bool = True
+    layer: nn.Conv2d | nn.Linear,
+    inputs: Tensor,
+    candidates: Tensor,
+    weights: Tensor,
+    span: int,
+    *,
+    bias: bool = True,
 ) -> Tensor:
     """What a layer answers to some candidates alone, each weighted, ``span`` channels a candidate.
 
@@ -135,7 +145,8 @@ def _partial(
     factors = weights.repeat_interleave(span).to(layer.weight)  # (columns,)
     narrow, convolution = copy.copy(layer), isinstance(layer, nn.Conv2d)
     weight = layer.weight[:, columns] * factors.view(1, -1, *[1] * (layer.weight.ndim - 2))
-    narrow._parameters = {"weight": nn.Parameter(weight), "bias": layer.bias if bias else None}
+    own = cast("nn.Parameter | None", layer.bias)
+    narrow._parameters = {"weight": nn.Parameter(weight), "bias": own if bias else None}
     setattr(narrow, "in_channels" if convolution else "in_features", len(columns))
     return narrow.forward(inputs.index_select(1 if convolution else -1, columns))
 

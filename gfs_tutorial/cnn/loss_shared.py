@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from gfs_tutorial.cnn.loss_scorers import Scorer
 from gfs_tutorial.cnn.mini_batches import Batch
 from gfs_tutorial.cnn.units import Unit
-from gfs_tutorial.distributed import Communicator
+from gfs_tutorial.distributed import Collectives
 from gfs_tutorial.distributed.agreement import agree, checksum
 
 __all__ = ["SharedScorer", "agreed_seed"]
 
 
-def agreed_seed(model: nn.Module, unit: Unit, seed: int, communicator: Communicator) -> int:
+def agreed_seed(model: nn.Module, unit: Unit, seed: int, communicator: Collectives) -> int:
     """Rank 0's seed, on all processes.
 
     Raises:
@@ -39,7 +39,7 @@ class SharedScorer:
         communicator: Of the processes.
     """
 
-    def __init__(self, scorer: Scorer, communicator: Communicator):
+    def __init__(self, scorer: Scorer, communicator: Collectives):
         self.scorer, self.communicator, self.dtype = scorer, communicator, scorer.dtype
 
     def losses(

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
 from gfs_tutorial.cnn.images import in_chunks
+from gfs_tutorial.cnn.layers import layer_of
 from gfs_tutorial.cnn.rows import POSITIONS, Watch, sampled_rows
 
 __all__ = ["Moments", "consumer_moments"]
@@ -136,7 +137,7 @@ def consumer_moments(
     found = {name: Moments.about(like[name].origin) for name in names} if like else {}
 
     def seen(name: str, call: tuple, output: Tensor) -> None:
-        weight = model.get_submodule(name).weight
+        weight = layer_of(model, name).weight
         A, Z = (r.flatten(0, 1) for r in sampled_rows(call, weight, output, generators[name], positions))
         if name not in found:
             found[name] = Moments.about((A.mean(0), Z.mean(0)))

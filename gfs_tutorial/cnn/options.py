@@ -72,23 +72,23 @@ class Options:
         """
         everything = {name: unit.size for name, unit in costs.units.items()}
         if self.counts is not None:
-            return everything | self._checked_counts(everything), {}
+            return everything | _checked(self.counts, everything), {}
         if self.ratio is not None:
             steps = {name: max(1, round(self.ratio * n / self.multiple)) for name, n in everything.items()}
             return {name: min(n, self.multiple * steps[name]) for name, n in everything.items()}, {}
-        limits = {"floor": self.floor, "multiple": self.multiple}
-        uniform = uniform_counts(costs, self.macs, **limits)  # a budget out of reach shows before any work
+        assert self.macs is not None  # one of the three is given
+        # Before any work is done, a budget out of reach shows here.
+        uniform = uniform_counts(costs, self.macs, floor=self.floor, multiple=self.multiple)
         if self.allocation == "uniform" or self.macs == 1:
             return uniform, {}
         measured = curves()
-        return allocate(measured, costs, self.macs, **limits), measured
+        return allocate(measured, costs, self.macs, floor=self.floor, multiple=self.multiple), measured
 
-    def _checked_counts(self, everything: dict[str, int]) -> dict[str, int]:
-        for name, count in self.counts.items():
-            if name not in everything:
-                raise ValueError(
-                    f"counts names {name!r}, which is no unit; units are {', '.join(everything)}"
-                )
-            if count > everything[name]:
-                raise ValueError(f"counts of {name} is {count} but it has {everything[name]} candidates")
-        return self.counts
+
+def _checked(counts: dict[str, int], everything: dict[str, int]) -> dict[str, int]:
+    for name, count in counts.items():
+        if name not in everything:
+            raise ValueError(f"counts names {name!r}, which is no unit; units are {', '.join(everything)}")
+        if count > everything[name]:
+            raise ValueError(f"counts of {name} is {count} but it has {everything[name]} candidates")
+    return counts

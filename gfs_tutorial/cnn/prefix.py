@@ -16,6 +16,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
 from gfs_tutorial.cnn.images import in_chunks
+from gfs_tutorial.cnn.layers import layer_of, norm_of
 from gfs_tutorial.cnn.moments import Moments
 from gfs_tutorial.cnn.resume import ResumedPasses
 from gfs_tutorial.cnn.rows import call_of, draw_positions, input_rows, output_rows
@@ -51,11 +53,13 @@ class StreamWatch(TorchFunctionMode):
 
     def __init__(self, model: nn.Module, names: Iterable[str], answered: Callable, summed: Callable):
         super().__init__()
-        self.layers = {id(model.get_submodule(name).weight): name for name in names}
+        self.layers = {id(layer_of(model, name).weight): name for name in names}
         self.answered, self.summed = answered, summed
         self.followed: list[tuple[Tensor, str]] = []
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         met = [(tensor, name) for tensor, name in self.followed if any(tensor is a for a in args)]
         if func in ADDITIONS and not kwargs:
             for tensor, name in met:  # before the operation, which may be in place
@@ -81,6 +85,14 @@ class _Rows:
     at: Tensor  # (m, p), the positions
     answers: Tensor  # (m, p, outputs)
     stream: Tensor | None  # (m, p, outputs), what is added to the answer; None where nothing is
+
+
+class Answers(Protocol):
+    """What the dense network answers, kept for a network that is pruned."""
+
+    def moments(self, pruned: nn.Module, unit: Unit) -> dict[str, Moments]:
+        """Of a unit's consumer and gates, on what the pruned network feeds them."""
+        ...
 
 
 class DenseAnswers:
@@ -118,12 +130,12 @@ class DenseAnswers:
         parts: dict[str, list[list]] = {name: [] for name in names}
 
         def answered(name: str, _: tuple, output: Tensor) -> None:
-            weight = model.get_submodule(name).weight
+            weight = layer_of(model, name).weight
             at = draw_positions(weight, output, generators[name])
             parts[name].append([at, output_rows(weight, output, at), None])
 
         def summed(name: str, other: Tensor) -> None:
-            weight, at = model.get_submodule(name).weight, parts[name][-1][0]
+            weight, at = layer_of(model, name).weight, parts[name][-1][0]
             parts[name][-1][2] = output_rows(weight, other, at)
 
         with torch.no_grad(), StreamWatch(model, names, answered, summed):
@@ -139,11 +151,12 @@ class DenseAnswers:
             pruned: The network with the units in front of this one pruned, and this one whole.
             unit: The unit.
         """
-        names, found, start = (unit.consumer, *unit.gates), {}, 0
+        names, start = (unit.consumer, *unit.gates), 0
+        found: dict[str, Moments] = {}
         waiting: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # for what is added to the answer
 
         def answered(name: str, call: tuple, output: Tensor) -> None:
-            weight, dense = pruned.get_submodule(name).weight, self._chunk(name, start, len(output))
+            weight, dense = layer_of(pruned, name).weight, self._chunk(name, start, len(output))
             A = input_rows(call, weight, output, dense.at)  # (n, p, features)
             if dense.stream is None:
                 _count_in(found, name, A, dense.answers)
@@ -155,7 +168,7 @@ class DenseAnswers:
         def summed(name: str, other: Tensor) -> None:
             if name in waiting:
                 A, answers, stream = waiting.pop(name)
-                weight, at = pruned.get_submodule(name).weight, self._chunk(name, start, len(other)).at
+                weight, at = layer_of(pruned, name).weight, self._chunk(name, start, len(other)).at
                 lost = (stream - output_rows(weight, other, at)) * self._per_scale(name)  # (n, p, outputs)
                 _count_in(found, name, A, answers + lost)
                 raise _Done
@@ -181,7 +194,8 @@ class DenseAnswers:
         """One over what the norm behind a layer multiplies by, (outputs,); 0 where it is next to nothing."""
         if name not in self.norms:
             return torch.ones((), device=self.images.device)
-        norm = self.model.get_submodule(self.norms[name])
+        norm = norm_of(self.model, self.norms[name])
+        assert norm.running_var is not None  # a norm without would measure the images themselves
         scale = (norm.running_var + norm.eps).rsqrt()
         scale = scale if norm.weight is None else norm.weight * scale
         return torch.where(scale.abs() > SILENT * scale.abs().max(), 1 / scale, 0.0)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -115,7 +115,7 @@ def prune(
     options = Options(
         macs=None if macs is None else float(macs),
         ratio=None if ratio is None else float(ratio),
-        counts=counts and {n: checks.positive_int(f"counts of {n}", k) for n, k in counts.items()},
+        counts=None if counts is None else _whole(counts),
         method=method,
         own_scores=importance is not None,
         allocation=allocation,
@@ -128,8 +128,9 @@ def prune(
         floor=float(floor),
         seed=checks.integer_at_least("seed", seed, 0),
     )
-    batches = list(batches) if isinstance(batches, Iterable) and not isinstance(batches, Tensor) else batches
-    images = gather_images(batches)
+    listed = list(batches) if isinstance(batches, Iterable) and not isinstance(batches, Tensor) else batches
+    images = gather_images(listed)
+    batches = cast("list[Any]", listed)  # gather_images takes no single tensor
     images = images.to(next(model.parameters(), images).device) if isinstance(model, nn.Module) else images
     dense = Calibration(model, images, seed=seed, progress=progress)
     scores = _scores(importance, dense.units)
@@ -141,11 +142,16 @@ def prune(
     sizes, errors = options.sizes(
         dense.costs, lambda: measure_curves(dense, ranking, stored, progress=progress)
     )
-    how = {"refit": refit, "inputs": inputs, "split": bool(errors), "progress": progress}
-    small, kept = rebuild(dense, ranking, sizes, stored, **how)
+    small, kept = rebuild(
+        dense, ranking, sizes, stored, refit=refit, inputs=inputs, split=bool(errors), progress=progress
+    )
     if recalibrate:
         recalibrate_norms(small, [images], progress=progress)
     return small, _report(dense, small, kept, errors, start)
+
+
+def _whole(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: checks.positive_int(f"counts of {name}", count) for name, count in counts.items()}
 
 
 def _report(

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from gfs_tutorial import checks
+from gfs_tutorial.cnn.layers import layer_of
 from gfs_tutorial.cnn.local import select_local
 from gfs_tutorial.cnn.loss import select_by_loss
 from gfs_tutorial.cnn.moments import Moments
@@ -51,7 +52,7 @@ class Ranking:
         The loss takes too long for that and is stood in for by matching pursuit.
         """
         if self.scores is not None:
-            return rank_by_scores(unit, self._scores(unit), moments)
+            return rank_by_scores(unit, _scores_of(unit, self.scores), moments)
         if self.method == "local":
             return pursue(unit, moments, order=self._local(unit, moments, unit.size, False).picks)
         return pursue(unit, moments)
@@ -70,7 +71,7 @@ class Ranking:
 
     def _choose(self, unit: Unit, moments: Moments, size: int) -> UnitSelection:
         if self.scores is not None:
-            return rank_by_scores(unit, self._scores(unit), moments, size)
+            return rank_by_scores(unit, _scores_of(unit, self.scores), moments, size)
         if self.method == "ols":
             return pursue(unit, moments, size)
         if self.method == "local":
@@ -87,14 +88,15 @@ class Ranking:
         )
 
     def _local(self, unit: Unit, moments: Moments, size: int, with_replacement: bool) -> UnitSelection:
-        weight = self.model.get_submodule(unit.consumer).weight
+        weight = layer_of(self.model, unit.consumer).weight
         until = _until(unit, size, with_replacement)
         return select_local(unit, moments, weight, scaling=self.scaling, centred=self.centred, **until)
 
-    def _scores(self, unit: Unit) -> Tensor:
-        if unit.name not in self.scores:
-            raise ValueError(f"importance has no scores of {unit.name}")
-        return self.scores[unit.name]
+
+def _scores_of(unit: Unit, scores: Mapping[str, Tensor]) -> Tensor:
+    if unit.name not in scores:
+        raise ValueError(f"importance has no scores of {unit.name}")
+    return scores[unit.name]
 
 
 def _until(unit: Unit, size: int, with_replacement: bool) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from tqdm.auto import tqdm
 
 from gfs_tutorial.cnn.calibration import Calibration
 from gfs_tutorial.cnn.checkpoint import Checkpoint
+from gfs_tutorial.cnn.layers import layer_of, norm_of
 from gfs_tutorial.cnn.moments import Moments
-from gfs_tutorial.cnn.prefix import DenseAnswers
+from gfs_tutorial.cnn.prefix import Answers
 from gfs_tutorial.cnn.ranking import Ranking
 from gfs_tutorial.cnn.refit import install, refit_weights
 from gfs_tutorial.cnn.surgery import slice_units
@@ -57,7 +58,7 @@ def rebuild(
     pruned = [unit for unit in calibration.units if sizes[unit.name] < unit.size]
 
     @functools.cache
-    def answers() -> DenseAnswers:
+    def answers() -> Answers:
         left = [unit for unit in pruned if _name(unit) not in checkpoint.found]
         return calibration.dense_answers(left)
 
@@ -95,7 +96,7 @@ def _find(
     kept = chosen.kept(k)
     if refit:
         for name in (unit.consumer, *unit.gates):
-            old, shrinkage = model.get_submodule(name).weight, GATES if name in unit.gates else strength
+            old, shrinkage = layer_of(model, name).weight, GATES if name in unit.gates else strength
             fitted = refit_weights(unit, moments[name], old, kept, shrinkage)
             layers[name] = tuple(tensor.cpu() for tensor in fitted)
     return {"kept": kept, "weights": None if refit else chosen.weights(k), "layers": layers}
@@ -105,6 +106,6 @@ def _shrunk(small: nn.Module, unit: Unit, found: Mapping[str, Any], norms: Mappi
     """The network with what was found of a unit: new weights, fewer channels. ``small`` changes, too."""
     for name, (weight, constant) in found["layers"].items():
         norm = norms.get(name)
-        install(small.get_submodule(name), weight, constant, norm and small.get_submodule(norm))
+        install(layer_of(small, name), weight, constant, norm_of(small, norm) if norm else None)
     weights = None if found["weights"] is None else {unit.name: found["weights"]}
     return slice_units(small, [unit], {unit.name: found["kept"]}, weights)

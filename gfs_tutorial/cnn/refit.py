@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gfs_tutorial import checks
 from gfs_tutorial.cnn.moments import Moments
@@ -63,7 +64,9 @@ def refit_weights(
 
 
 @torch.no_grad()
-def install(layer: nn.Module, weight: Tensor, constant: Tensor, norm: nn.Module | None = None) -> None:
+def install(
+    layer: nn.Conv2d | nn.Linear, weight: Tensor, constant: Tensor, norm: _BatchNorm | None = None
+) -> None:
     """Give a layer its new weight, and its new constant through its bias, the norm behind it, or a new bias.
 
     Args:
@@ -87,20 +90,20 @@ def following_norms(model: nn.Module, names: list[str], example_input: Tensor) -
     outputs: dict[int, tuple[str, Tensor]] = {}
     norms: dict[str, str] = {}
 
-    def wrote(_, __, output: Tensor, name: str) -> None:
+    def wrote(output: Tensor, name: str) -> None:
         outputs[id(output)] = (name, output)  # kept alive, so that no other tensor takes its id
 
-    def reads(_, inputs: tuple[Tensor, ...], name: str) -> None:
+    def reads(inputs: tuple[Tensor, ...], name: str) -> None:
         if id(inputs[0]) in outputs:
             norms[outputs[id(inputs[0])][0]] = name
 
     hooks = [
-        model.get_submodule(name).register_forward_hook(lambda m, i, o, name=name: wrote(m, i, o, name))
+        model.get_submodule(name).register_forward_hook(lambda m, i, o, name=name: wrote(o, name))
         for name in names
     ]
     for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            hooks.append(module.register_forward_pre_hook(lambda m, i, name=name: reads(m, i, name)))
+        if isinstance(module, _BatchNorm):
+            hooks.append(module.register_forward_pre_hook(lambda m, i, name=name: reads(i, name)))
     try:
         model(example_input)
     finally:

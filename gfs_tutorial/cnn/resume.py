@@ -35,7 +35,8 @@ class ResumedPasses:
     """
 
     def __init__(self, kept: int = KEPT):
-        self.kept, self._prefixes = kept, {}
+        self.kept = kept
+        self._prefixes: dict[Any, _Prefix] = {}
 
     def run(self, chunk: Any, model: nn.Module, layer: str, forward: Callable[[], Any]) -> None:
         """One pass of a chunk.
@@ -72,7 +73,7 @@ class _Layout:
 
     @classmethod
     def of(cls, tensor: Tensor) -> _Layout:
-        memory, offset = tensor.untyped_storage(), tensor.storage_offset()
+        memory, offset = tensor.untyped_storage(), int(tensor.storage_offset())
         return cls(tensor.shape, tensor.stride(), offset, memory.nbytes(), tensor.dtype, tensor.device)
 
     def empty(self) -> Tensor:
@@ -116,11 +117,14 @@ class _Resuming(TorchDispatchMode):
 
     def __init__(self, prefix: _Prefix, room: int):
         super().__init__()
-        self.prefix, self.room, self.next = prefix, room, None
+        self.prefix, self.room = prefix, room
+        self.next: _Prefix | None = None
         self.calls, self.done = list(prefix.calls), 0
         self.memory: dict[Place, StorageWeakRef] = {}
 
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if self.next is not None:
             return operation(*args, **kwargs)

@@ -18,6 +18,7 @@ import copy
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import cast
 
 import torch
 import torch_pruning as tp
@@ -171,6 +172,7 @@ def _looked_at(
         for images, labels in data:
             if name != "taylor":
                 model.zero_grad()
+            assert labels is not None  # _images_and_labels has seen to it
             F.cross_entropy(model(images), labels).backward()  # Taylor wants the sum of the gradients
             if name == "hessian":
                 importance.accumulate_grad(model)
@@ -191,7 +193,8 @@ def _average_activations(
             for layer in model.modules():
                 if hasattr(layer, "_importance"):  # a mean for convolutions, a sum for linear layers
                     weight = len(images) if isinstance(layer, nn.Conv2d) else 1
-                    noted[layer] = noted.get(layer, 0) + weight * layer._importance
+                    new = weight * cast(Tensor, layer._importance)
+                    noted[layer] = noted[layer] + new if layer in noted else new
     total = sum(map(len, batches))
     for layer, value in noted.items():
         layer._importance = value / total if isinstance(layer, nn.Conv2d) else value
@@ -215,4 +218,4 @@ def _watch_factors(model: nn.Module, importance: shipped.OBDCImportance, units: 
         layer.register_full_backward_hook(importance._save_grad_output)
     for module in model.modules():  # such hooks and operations in place exclude each other
         if hasattr(module, "inplace"):
-            module.inplace = False
+            module.inplace = False  # type: ignore[assignment]  # torch: all attributes tensors or modules

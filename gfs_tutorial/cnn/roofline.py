@@ -88,9 +88,12 @@ class _Counter(TorchDispatchMode):
 
     def __init__(self, width: int):
         super().__init__()
-        self.width, self.operations = width, []
+        self.width = width
+        self.operations: list[tuple[int, int]] = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         out = func(*args, **(kwargs or {}))
         flops = _flops(func._overloadpacket, args, kwargs or {}, out)
         moved = 0 if _is_view(func) else self.width * (_numbers((args, kwargs)) + _numbers(out))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from gfs_tutorial.cnn.layers import layer_of
 
 __all__ = ["POSITIONS", "Watch", "call_of", "draw_positions", "input_rows", "output_rows", "sampled_rows"]
 
@@ -27,10 +30,12 @@ class Watch(TorchFunctionMode):
 
     def __init__(self, model: nn.Module, names: Iterable[str], seen: Callable):
         super().__init__()
-        self.layers = {id(model.get_submodule(name).weight): name for name in names}
+        self.layers = {id(layer_of(model, name).weight): name for name in names}
         self.seen = seen
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         output = func(*args, **(kwargs or {}))
         if func in (F.conv2d, F.linear) and len(args) > 1 and id(args[1]) in self.layers:
             self.seen(self.layers[id(args[1])], call_of(args), output)
@@ -95,7 +100,13 @@ def _positions(n: int, length: int, most: int, generator: torch.Generator) -> Te
 
 
 def _patches(
-    x: Tensor, row: Tensor, column: Tensor, kernel: Sequence[int], stride, padding, dilation
+    x: Tensor,
+    row: Tensor,
+    column: Tensor,
+    kernel: Sequence[int],
+    stride: int | Sequence[int],
+    padding: str | int | Sequence[int],
+    dilation: int | Sequence[int],
 ) -> Tensor:
     """What a convolution reads for outputs at ``row`` and ``column``, both (n, p): (n, p, C * kh * kw)."""
     (sy, sx), (dy, dx), (kh, kw) = _pair(stride), _pair(dilation), kernel
@@ -109,7 +120,7 @@ def _patches(
 def _padded(x: Tensor, padding: str | int | Sequence[int], reach: tuple[int, int]) -> Tensor:
     if padding == "valid":
         return x
-    if padding == "same":
+    if isinstance(padding, str):  # "same"
         (y0, y1), (x0, x1) = ((r // 2, r - r // 2) for r in reach)
         return F.pad(x, (x0, x1, y0, y1))
     py, px = _pair(padding)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_pruning import ops
 from torch_pruning.pruner.function import PrunerBox
 
+from gfs_tutorial.cnn.layers import layer_of
 from gfs_tutorial.cnn.units import Unit
 
 __all__ = ["masked", "slice_units"]
@@ -53,7 +54,7 @@ def _scale_inputs(model: nn.Module, name: str, factors: Tensor) -> torch.utils.h
     """Multiply the inputs of a convolution (n, C, H, W) or linear layer (..., C) by ``factors`` (C,)."""
     layer = model.get_submodule(name)
 
-    def hook(_, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def hook(_: object, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         shaped = (
             factors.to(inputs[0])[:, None, None] if isinstance(layer, nn.Conv2d) else factors.to(inputs[0])
         )
@@ -86,7 +87,7 @@ def slice_units(
         unit = _known_unit(known, name)
         stay = _checked(unit, candidates)
         if weights is not None and name in weights:
-            _fold(small.get_submodule(unit.consumer), unit, stay, candidates, weights[name])
+            _fold(layer_of(small, unit.consumer), unit, candidates, weights[name])
         _slice(small, unit, stay)
     return small
 
@@ -110,7 +111,7 @@ def _checked(unit: Unit, candidates: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _fold(consumer: nn.Module, unit: Unit, stay: Tensor, candidates: Tensor, weights: Tensor) -> None:
+def _fold(consumer: nn.Conv2d | nn.Linear, unit: Unit, candidates: Tensor, weights: Tensor) -> None:
     """Multiply the consumer's input columns by the weights of their candidates."""
     factors = torch.ones(unit.size, dtype=weights.dtype)
     factors[torch.as_tensor(candidates).cpu()] = weights.cpu()
@@ -124,6 +125,7 @@ def _slice(model: nn.Module, unit: Unit, stay: Tensor) -> None:
     for part in unit.parts:
         layer = model.get_submodule(part.name)
         if part.role == "grouped":
+            assert isinstance(layer, nn.Conv2d)
             _keep_groups(layer, stay)
             continue
         pruner = PrunerBox[ops.module2type(layer)]

@@ -42,7 +42,8 @@ class Tape(TorchDispatchMode):
 
     def __init__(self, model: nn.Module):
         super().__init__()
-        self.on, self.steps = False, []
+        self.on = False
+        self.steps: list[Step] = []
         self.slots = WeakIdKeyDictionary()  # tensors that depend on the start
         self.kept: dict[int, Tensor] = {}  # slots of the others that are read
         self.written: set[int] = set()  # slots that in-place operations write to
@@ -54,7 +55,9 @@ class Tape(TorchDispatchMode):
         self.on = True
         self._add(output)
 
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if not self.on:
             return operation(*args, **kwargs)

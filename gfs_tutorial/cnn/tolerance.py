@@ -80,7 +80,7 @@ def prune_with_tolerance(
             another run.
     """
     _check(model, tolerance, evaluate, train_between, candidates, scaling)
-    settings = {
+    settings: dict[str, Any] = {
         "tolerance": float(tolerance),
         "candidates": candidates,
         "scaling": scaling,
@@ -186,7 +186,14 @@ def _resume(model: nn.Module, units: list[Unit], tolerance: float, stored: Check
     return _State(small.eval(), found["initial"], tolerance, rows, found["kept"])
 
 
-def _check(model, tolerance, evaluate, train_between, candidates, scaling) -> None:
+def _check(
+    model: nn.Module,
+    tolerance: float,
+    evaluate: Callable[[nn.Module], float] | None,
+    train_between: Callable[[nn.Module], Any] | None,
+    candidates: int | None,
+    scaling: str,
+) -> None:
     check_model(model)
     if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real):
         raise TypeError(f"tolerance must be a number, got {tolerance!r}")

@@ -125,14 +125,15 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(updates, lambda step: one_cycle(step, steps))
     losses = torch.zeros(steps, device=device)
     batches, start = _batches(len(X), batch_size, generator), time.perf_counter()
-    last_class = int(y.max()) if teacher is None else 0
+    last_class = int(y.max()) if y is not None and teacher is None else 0
 
     def loss_of(images: Tensor, labels: Tensor | None) -> Tensor:
         logits = model(images).float()  # (batch_size, C)
-        if teacher is None:
+        if labels is not None:
             if logits.shape[1] <= last_class:
                 raise ValueError(f"y holds class {last_class} but the model has {logits.shape[1]} outputs")
             return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        assert teacher is not None  # check_fit wants one of the two
         with torch.no_grad():
             answers = teacher(images).float()  # (batch_size, C)
         return distance_between(logits, answers, distance)
@@ -144,7 +145,7 @@ def fit(
             images = X[rows].to(device)  # (batch_size, 3, H, W)
             if augment:
                 images = augment_batch(images, generator, flip=augment is True)
-            labels = y[rows].to(device) if teacher is None else None
+            labels = y[rows].to(device) if y is not None and teacher is None else None
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 x = normalize(images, mean, std).contiguous(memory_format=layout)  # (batch_size, 3, H, W)
                 loss = loss_of(x, labels)

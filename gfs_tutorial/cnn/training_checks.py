@@ -40,14 +40,21 @@ def check_images(X: Tensor, y: Tensor | None = None) -> None:
 
 def count_steps(epochs: int | None, steps: int | None, m: int, batch_size: int) -> int:
     """Steps of a run over m images, from one of ``epochs`` and ``steps``."""
-    if (epochs is None) == (steps is None):
-        raise ValueError(f"give one of epochs and steps, got epochs={epochs} and steps={steps}")
-    if steps is not None:
+    if steps is not None and epochs is None:
         return checks.positive_int("steps", steps)
-    return checks.positive_int("epochs", epochs) * (m // batch_size)
+    if epochs is not None and steps is None:
+        return checks.positive_int("epochs", epochs) * (m // batch_size)
+    raise ValueError(f"give one of epochs and steps, got epochs={epochs} and steps={steps}")
 
 
-def check_fit(model, X, y, teacher, batch_size, generator) -> torch.device:
+def check_fit(
+    model: nn.Module,
+    X: Tensor,
+    y: Tensor | None,
+    teacher: nn.Module | None,
+    batch_size: int,
+    generator: torch.Generator | None,
+) -> torch.device:
     """The device of all; raises where model, images, labels, teacher and sizes do not fit together."""
     device = check_model(model)
     if teacher is not None:
@@ -64,7 +71,15 @@ def check_fit(model, X, y, teacher, batch_size, generator) -> torch.device:
     return device
 
 
-def check_settings(lr, weight_decay, label_smoothing, augment, distance, optimizer, precision) -> None:
+def check_settings(
+    lr: float,
+    weight_decay: float,
+    label_smoothing: float,
+    augment: bool | str,
+    distance: str,
+    optimizer: str,
+    precision: str,
+) -> None:
     """Raise where a setting of :func:`gfs_tutorial.cnn.training.fit` is out of range."""
     checks.not_negative("lr", lr)
     checks.not_negative("weight_decay", weight_decay)

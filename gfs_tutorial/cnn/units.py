@@ -113,6 +113,7 @@ class _LeftOut(Exception):
 def _unit(name: str, groups: dict[str, Group], modules: dict[str, nn.Module]) -> Unit:
     """The unit that ``name`` produces; raises ``_LeftOut`` with the reason where there is none."""
     own, conv = groups[name], modules[name]
+    assert isinstance(conv, nn.Conv2d)  # all that have a group
     if conv.groups > 1:
         raise _LeftOut("a grouped convolution belongs to the unit before it")
     parts, width = _sort_layers(name, own, groups), 1
@@ -121,6 +122,7 @@ def _unit(name: str, groups: dict[str, Group], modules: dict[str, nn.Module]) ->
         raise _LeftOut("the inner channels of squeeze-and-excitation cost next to nothing")
     while getattr(modules[consumer], "groups", 1) > 1:  # go on behind a grouped convolution
         grouped, behind = modules[consumer], groups[consumer]
+        assert isinstance(grouped, nn.Conv2d)
         if grouped.in_channels != grouped.out_channels or width > 1:
             raise _LeftOut(f"{consumer} changes the number of channels a group")
         width = grouped.in_channels // grouped.groups

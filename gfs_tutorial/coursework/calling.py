@@ -65,7 +65,7 @@ def _what_happened(error: BaseException, function: Callable[..., Any]) -> str:
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     if lines:
-        source = linecache.getline(lines[-1].filename, lines[-1].lineno).strip()
+        source = linecache.getline(lines[-1].filename, lines[-1].lineno or 0).strip()
         words += f"\n  in line {lines[-1].lineno}" + (f": {source}" if source else "")
     return words
 

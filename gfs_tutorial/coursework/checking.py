@@ -94,9 +94,9 @@ def _diagnose(exercise: Exercise, trials: Sequence[Trial]) -> tuple[tuple[str, .
         if known:  # show an answer rather than an exception: the mistake explains it
             mistakes.append(known)
             failed = next(trial for trial in trials if trial.answer is not None and not trial.is_right)
-        if failed.trouble:
+        if failed.trouble is not None:
             words.append(describe_trouble(failed.instance, failed.trouble, num_right, len(trials)))
-        else:
+        elif failed.answer is not None:
             answers = failed.answer, failed.right
             words.append(describe_wrong(exercise, failed.instance, answers, known, num_right, len(trials)))
     changed = sorted({name for trial in trials for name in trial.changed})
@@ -108,19 +108,19 @@ def _diagnose(exercise: Exercise, trials: Sequence[Trial]) -> tuple[tuple[str, .
 
 def _known_mistake(exercise: Exercise, trials: Sequence[Trial]) -> str | None:
     """The first mistake of the catalogue that gives the student's answer wherever there is one."""
-    answered = [trial for trial in trials if trial.answer is not None]
-    if all(trial.is_right for trial in answered) or 2 * len(answered) < len(trials):
+    answered = [(trial.instance, trial.answer) for trial in trials if trial.answer is not None]
+    if all(trial.is_right for trial in trials if trial.answer is not None) or 2 * len(answered) < len(trials):
         return None  # nothing wrong, or too little to tell
     for name, mistaken in exercise.mistakes.items():
-        if all(_gives(exercise, mistaken, trial) for trial in answered):
+        if all(_gives(exercise, mistaken, instance, answer) for instance, answer in answered):
             return name
     return None
 
 
-def _gives(exercise: Exercise, mistaken: Callable[..., Any], trial: Trial) -> bool:
+def _gives(exercise: Exercise, mistaken: Callable[..., Any], instance: Instance, answer: Parts) -> bool:
     try:
         with np.errstate(all="ignore"):  # a mistake may divide by zero
-            answer = as_parts(mistaken(**trial.instance))
+            theirs = as_parts(mistaken(**instance))
     except (ValueError, IndexError):  # or not work at all on some instance
         return False
-    return same_answer(exercise, trial.answer, answer)
+    return same_answer(exercise, answer, theirs)

@@ -79,7 +79,7 @@ def _instances(rng: np.random.Generator) -> Iterator[Instance]:
 
 def _without_ties(rng: np.random.Generator, N: int, m: int, size: int) -> Instance:
     while True:
-        instance = {"features": normal(rng, N, m), "labels": normal(rng, m), "size": size}
+        instance: Instance = {"features": normal(rng, N, m), "labels": normal(rng, m), "size": size}
         gaps: list[float] = []
 
         def best(losses: Array, gaps: list[float] = gaps) -> int:

@@ -83,7 +83,7 @@ OUTPUT = Exercise(
         ),
         "the sum is divided by √N and not by N": lambda X, a, c, b: np.tanh(X @ a.T + c) @ b / len(b) ** 0.5,
         "the sum is divided by N twice": lambda X, a, c, b: _output(X, a, c, b) / len(b),
-        "the biases c are left out": lambda X, a, c, b: _output(X, a, 0, b),
+        "the biases c are left out": lambda X, a, c, b: _output(X, a, np.zeros_like(c), b),
         "the biases c are subtracted": lambda X, a, c, b: _output(X, a, -c, b),
         "the activation tanh is left out": lambda X, a, c, b: (X @ a.T + c) @ b / len(b),
         "the activation is a sigmoid, not tanh": lambda X, a, c, b: (

@@ -62,7 +62,8 @@ def walk(
     add: bool = True,
 ) -> list[int]:
     """The ten lines of the chapter, with a place for each mistake."""
-    total, picks = np.zeros_like(labels), []
+    total = np.zeros_like(labels)
+    picks: list[int] = []
     for k in range(1, size + 1):
         losses = losses_of((total + features) / np.float64(divisor(k)), labels)  # (N,)
         if not replace:

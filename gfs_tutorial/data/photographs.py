@@ -56,7 +56,7 @@ class Photographs(Dataset):
     def take(self, rows: Tensor) -> Photographs:
         """Some of them, (n,) int64."""
         return Photographs(
-            self.paths[rows.numpy()], self.labels[rows], self.size, self.resample, self.augment
+            np.asarray(self.paths)[rows.numpy()], self.labels[rows], self.size, self.resample, self.augment
         )
 
     def prepared(self, size: int, resample: str, *, augment: bool = False) -> Photographs:
@@ -86,7 +86,7 @@ class Normalised(Dataset):
         self.shift, self.scale = (255 * torch.tensor(values)[:, None, None] for values in (mean, std))
 
     def __len__(self) -> int:
-        return len(self.photographs)
+        return checks.length("photographs", self.photographs)
 
     def __getitem__(self, index: int) -> Tensor:
         return (self.photographs[index][0] - self.shift) / self.scale

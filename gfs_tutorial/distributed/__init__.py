@@ -1,5 +1,6 @@
 """Greedy forward selection on many processes, started by ``torchrun``; chapter *Selection at scale*."""
 
+from gfs_tutorial.distributed.collectives import Collectives
 from gfs_tutorial.distributed.communicator import Communicator
 from gfs_tutorial.distributed.data_sharded import select_data_sharded
 from gfs_tutorial.distributed.launch import process_group
@@ -14,6 +15,7 @@ from gfs_tutorial.distributed.traffic import Estimate, Ledger, estimate, sent_by
 from gfs_tutorial.distributed.two_round import TwoRoundPath, select_two_round
 
 __all__ = [
+    "Collectives",
     "Communicator",
     "Estimate",
     "Ledger",

@@ -16,6 +16,7 @@ from gfs_tutorial.distributed import (
     process_group,
     share_of,
 )
+from gfs_tutorial.selection import SelectionPath
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -32,8 +33,16 @@ def main(arguments: list[str] | None = None) -> None:
     data = load_mnist(source="embedded", train_size=chosen.images, verbose=False)
     generator = torch.Generator().manual_seed(0)
     net = TwoLayerNet(784, chosen.width, generator=generator)
-    options = {"iterations": 100, "batch_size": 100, "lr": (0.01, 1.0), "progress": False}
-    train_sgd(net, data.X_train, data.y_train, generator=generator, **options)
+    train_sgd(
+        net,
+        data.X_train,
+        data.y_train,
+        iterations=100,
+        batch_size=100,
+        lr=(0.01, 1.0),
+        generator=generator,
+        progress=False,
+    )
     net, X, y = net.double(), data.X_train.double(), data.y_train.double()
     with process_group() as device:
         communicator = Communicator()
@@ -46,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
             report(path, greedy_forward_selection(net, X, y, chosen.size), communicator, chosen.shard)
 
 
-def report(path, alone, communicator, shard) -> None:
+def report(path: SelectionPath, alone: SelectionPath, communicator: Communicator, shard: str) -> None:
     """Print the picks, and the bytes sent for each purpose."""
     print(f"{communicator.world} processes on {communicator.device.type}, {shard} sharded")
     print("first picks:", path.indices[:10].tolist())

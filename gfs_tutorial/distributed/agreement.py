@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
-from gfs_tutorial.distributed.communicator import Communicator
+from gfs_tutorial.distributed.collectives import Collectives
 
 __all__ = ["agree", "checksum", "dtype_code"]
 
@@ -17,7 +17,7 @@ DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def agree(
-    communicator: Communicator,
+    communicator: Collectives,
     task: str,
     check: Callable[[], dict[str, int]],
     *,
@@ -71,7 +71,7 @@ def checksum(*tensors: Tensor) -> int:
     total = 0
     for tensor in tensors:
         bits = tensor.detach().contiguous().flatten().view(torch.uint8)
-        total = zlib.crc32(bits.cpu().numpy(), total)
+        total = zlib.crc32(bits.cpu().numpy().data, total)
     return total
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from gfs_tutorial.distributed.communicator import Communicator
+from gfs_tutorial.distributed.collectives import Collectives
 
 __all__ = ["broadcast_content"]
 
 
-def broadcast_content(communicator: Communicator, content: Any, purpose: str) -> Any:
+def broadcast_content(communicator: Collectives, content: Any, purpose: str) -> Any:
     """What rank 0 passes, on every process; tensors arrive on the CPU.
 
     Args:

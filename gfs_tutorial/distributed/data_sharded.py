@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
 from gfs_tutorial.distributed.agreement import agree, checksum, dtype_code
+from gfs_tutorial.distributed.collectives import Collectives
 from gfs_tutorial.distributed.communicator import Communicator
 from gfs_tutorial.distributed.share import GUARD, TIE, Share, check_share, squared_errors
 from gfs_tutorial.selection import SelectionPath
@@ -31,7 +32,7 @@ def select_data_sharded(
     size: int,
     *,
     with_replacement: bool = True,
-    communicator: Communicator | None = None,
+    communicator: Collectives | None = None,
     progress: bool = False,
 ) -> SelectionPath:
     """:func:`gfs_tutorial.select_neurons` on rows that are spread over the processes; all must call it.
@@ -92,7 +93,7 @@ def select_data_sharded(
 class _DataShardedScores:
     """Running scores of all neurons, equal on all processes."""
 
-    def __init__(self, communicator: Communicator, share: Share, m: int):
+    def __init__(self, communicator: Collectives, share: Share, m: int):
         self.communicator, self.share, self.m = communicator, share, m
         norms, alignments, output = share.moments()  # (N,), (N,), (m_r, C)
         sums = communicator.all_reduce(torch.stack([norms, alignments]), "set-up")

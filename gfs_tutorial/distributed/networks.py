@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gfs_tutorial import checks
 from gfs_tutorial.distributed.agreement import agree, checksum
+from gfs_tutorial.distributed.collectives import Collectives
 from gfs_tutorial.distributed.communicator import Communicator
 from gfs_tutorial.distributed.data_sharded import select_data_sharded
 from gfs_tutorial.distributed.neuron_sharded import select_neurons_sharded
@@ -19,7 +21,7 @@ from gfs_tutorial.selection import SelectionPath
 __all__ = ["greedy_forward_selection_distributed", "greedy_forward_selection_two_round", "share_of"]
 
 
-def share_of(count: int, communicator: Communicator) -> slice:
+def share_of(count: int, communicator: Collectives) -> slice:
     """The rows or neurons of this process when ``count`` are dealt out in blocks of nearly equal size.
 
     Raises:
@@ -39,7 +41,7 @@ def greedy_forward_selection_distributed(
     *,
     shard: str,
     with_replacement: bool = True,
-    communicator: Communicator | None = None,
+    communicator: Collectives | None = None,
     progress: bool = False,
 ) -> SelectionPath:
     r"""Exact greedy forward selection on many processes; all must call it.
@@ -69,7 +71,11 @@ def greedy_forward_selection_distributed(
     """
     communicator = communicator or Communicator()
     X, y = _agree_on_network(communicator, f"shard={shard!r}", net, X, y, shard)
-    options = {"with_replacement": with_replacement, "communicator": communicator, "progress": progress}
+    options: dict[str, Any] = {
+        "with_replacement": with_replacement,
+        "communicator": communicator,
+        "progress": progress,
+    }
     if shard == "data":
         weights = net.output_weights.detach()
         path = select_data_sharded(_hidden(net, X), weights, y, size, **options)
@@ -87,7 +93,7 @@ def greedy_forward_selection_two_round(
     *,
     first_size: int | None = None,
     with_replacement: bool = True,
-    communicator: Communicator | None = None,
+    communicator: Collectives | None = None,
 ) -> TwoRoundPath:
     """The two-round scheme on a network, each process on a block of its neurons: :func:`select_two_round`.
 
@@ -115,7 +121,7 @@ def greedy_forward_selection_two_round(
 
 
 def _agree_on_network(
-    communicator: Communicator, task: str, net: TwoLayerNet, X: Tensor, y: Tensor, shard: str
+    communicator: Collectives, task: str, net: TwoLayerNet, X: Tensor, y: Tensor, shard: str
 ) -> tuple[Tensor, Tensor]:
     """Check network and data on all processes; returns the data, y as (m, C)."""
 
@@ -135,7 +141,7 @@ def _agree_on_network(
     return checks.features_and_targets(X, y, net.out_features)
 
 
-def _block(net: TwoLayerNet, communicator: Communicator) -> TwoLayerNet:
+def _block(net: TwoLayerNet, communicator: Collectives) -> TwoLayerNet:
     """This process's neurons, as a network of their own."""
     part = share_of(net.width, communicator)
     return net.subset(torch.arange(part.start, part.stop))

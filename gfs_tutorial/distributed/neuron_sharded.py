@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from gfs_tutorial import checks
 from gfs_tutorial.distributed.agreement import agree, checksum, dtype_code
+from gfs_tutorial.distributed.collectives import Collectives
 from gfs_tutorial.distributed.communicator import Communicator
 from gfs_tutorial.distributed.share import GUARD, TIE, Share, check_share, squared_errors
 from gfs_tutorial.selection import SelectionPath
@@ -32,7 +33,7 @@ def select_neurons_sharded(
     size: int,
     *,
     with_replacement: bool = True,
-    communicator: Communicator | None = None,
+    communicator: Collectives | None = None,
     progress: bool = False,
 ) -> SelectionPath:
     """:func:`gfs_tutorial.select_neurons` on neurons that are spread over the processes; all must call it.
@@ -79,7 +80,7 @@ def select_neurons_sharded(
 
 
 def agree_on_neurons(
-    communicator: Communicator,
+    communicator: Collectives,
     task: str,
     hidden: Tensor,
     output_weights: Tensor,
@@ -121,7 +122,7 @@ class Moments:
     variance: float
 
 
-def moments(communicator: Communicator, share: Share, N: int) -> Moments:
+def moments(communicator: Collectives, share: Share, N: int) -> Moments:
     """What scores begin with, and what the dense network of all ``N`` neurons is like."""
     m = len(share.targets)
     norms, alignments, output = share.moments()  # (N_r,), (N_r,), (m, C)
@@ -137,7 +138,7 @@ def moments(communicator: Communicator, share: Share, N: int) -> Moments:
 class _NeuronShardedScores:
     """Running scores of the neurons here."""
 
-    def __init__(self, communicator: Communicator, share: Share, counts: list[int]):
+    def __init__(self, communicator: Collectives, share: Share, counts: list[int]):
         self.communicator, self.share, self.m = communicator, share, len(share.targets)
         self.ends = list(accumulate(counts))  # the first neuron that is not on ranks 0, 0-1, 0-2, ...
         self.first = self.ends[communicator.rank] - counts[communicator.rank]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +24,11 @@ from gfs_tutorial.distributed.traffic import Ledger
 
 __all__ = ["SimulatedCommunicator", "simulate"]
 
+COMBINE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "sum": torch.add,
+    "min": torch.minimum,
+    "max": torch.maximum,
+}
 PATIENCE = 300.0  # seconds without a message after which a thread gives up
 
 
@@ -42,7 +47,7 @@ class SimulatedCommunicator:
         self.inboxes, self.bandwidth, self.latency = inboxes, bandwidth, latency
         self.seconds, self.purpose = 0.0, ""
         self.bytes_sent: Counter[str] = Counter()
-        self.seconds_for: Counter[str] = Counter()
+        self.seconds_for: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def _collective(self, name: str, purpose: str, tensor: Tensor) -> Iterator[None]:
@@ -70,7 +75,7 @@ class SimulatedCommunicator:
         return self._receive((self.rank - 1) % self.world)
 
     def all_reduce(self, tensor: Tensor, purpose: str, *, op: str = "sum") -> Tensor:
-        combine = {"sum": torch.add, "min": torch.minimum, "max": torch.maximum}[op]
+        combine = COMBINE[op]
         pieces = list(tensor.detach().flatten().tensor_split(self.world))
         with self._collective("all_reduce", purpose, tensor):
             for hop in range(self.world - 1):  # each piece goes round once and collects
@@ -136,7 +141,9 @@ def simulate(
     checks.not_negative("latency", latency)
     if not bandwidth > 0:
         raise ValueError(f"bandwidth must be positive, got {bandwidth}")
-    inboxes = [{sender: queue.Queue() for sender in range(world)} for _ in range(world)]
+    inboxes: list[dict[int, queue.Queue]] = [
+        {sender: queue.Queue() for sender in range(world)} for _ in range(world)
+    ]
     communicators = [SimulatedCommunicator(rank, inboxes, bandwidth, latency) for rank in range(world)]
     failures: list[BaseException] = []
     lock = threading.Lock()

@@ -59,7 +59,7 @@ class Ledger:
 
     def add(self, collective: str, purpose: str, payload: int) -> None:
         self.calls[purpose] += 1
-        self.sent[purpose] += sent_by_all(collective, payload, self.world)
+        self.sent[purpose] += int(sent_by_all(collective, payload, self.world))
 
     def per_process(self) -> dict[str, float]:
         """Purpose to bytes sent, the mean over the processes."""

@@ -7,12 +7,14 @@ of another process may fall out in the first round. Known in distributed submodu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from gfs_tutorial import checks
+from gfs_tutorial import checks, theory
+from gfs_tutorial.distributed.collectives import Collectives
 from gfs_tutorial.distributed.communicator import Communicator
 from gfs_tutorial.distributed.neuron_sharded import agree_on_neurons, moments
 from gfs_tutorial.distributed.share import Share
@@ -26,28 +28,39 @@ class TwoRoundPath(SelectionPath):
     """A :class:`SelectionPath` of the two-round scheme.
 
     Attributes:
-        candidates: (n,) int64, the neurons chosen in the first round, ascending.
-        candidate_loss, candidate_variance: L and V of the candidates instead of all neurons.
+        finalists: (n,) int64, the neurons chosen in the first round, ascending.
+        finalist_loss, finalist_variance: L and V of these instead of all neurons.
     """
 
-    candidates: Tensor = field(repr=False)
-    candidate_loss: float
-    candidate_variance: float
+    finalists: Tensor = field(repr=False)
+    finalist_loss: float
+    finalist_variance: float
 
-    def bound(self, k: int) -> float:
-        """An upper bound on ``losses[k - 1]``: the certificate of an exact selection among the candidates.
+    def bound(self, k: int, anchors: Sequence[theory.Anchor] = ()) -> float:
+        """An upper bound on ``losses[k - 1]``: the certificate of an exact selection among the finalists.
 
         That of all neurons does not hold: the second round does not see them.
+
+        Args:
+            k: Number of picks.
+            anchors: Further points of the hull of the finalists, as in :meth:`SelectionPath.bound`.
         """
-        among = SelectionPath(
+        return self._among().bound(k, anchors)
+
+    def bound_components(self, k: int, anchors: Sequence[theory.Anchor] = ()) -> theory.BoundComponents:
+        """What :meth:`bound` is made of; the anchor "dense network" is the mean of the finalists."""
+        return self._among().bound_components(k, anchors)
+
+    def _among(self) -> SelectionPath:
+        """The exact selection that the second round is."""
+        return SelectionPath(
             indices=self.indices,
             losses=self.losses,
-            num_neurons=len(self.candidates),
-            dense_loss=self.candidate_loss,
-            variance=self.candidate_variance,
+            num_neurons=len(self.finalists),
+            dense_loss=self.finalist_loss,
+            variance=self.finalist_variance,
             with_replacement=self.with_replacement,
         )
-        return among.bound(k)
 
 
 @torch.no_grad()
@@ -59,7 +72,7 @@ def select_two_round(
     *,
     first_size: int | None = None,
     with_replacement: bool = True,
-    communicator: Communicator | None = None,
+    communicator: Collectives | None = None,
 ) -> TwoRoundPath:
     """Select on each process's neurons, then on rank 0 among all that were chosen; all must call it.
 
@@ -91,7 +104,7 @@ def select_two_round(
     chosen, features = _first_round(
         communicator, counts, hidden, output_weights, targets, first_size, with_replacement
     )
-    picks, losses, candidate_loss, candidate_variance = _second_round(
+    picks, losses, finalist_loss, finalist_variance = _second_round(
         communicator, features, targets, size, with_replacement
     )
     return TwoRoundPath(
@@ -101,14 +114,14 @@ def select_two_round(
         dense_loss=whole.dense_loss,
         variance=whole.variance,
         with_replacement=bool(with_replacement),
-        candidates=chosen,
-        candidate_loss=candidate_loss,
-        candidate_variance=candidate_variance,
+        finalists=chosen,
+        finalist_loss=finalist_loss,
+        finalist_variance=finalist_variance,
     )
 
 
 def _first_round(
-    communicator: Communicator,
+    communicator: Collectives,
     counts: list[int],
     hidden: Tensor,
     output_weights: Tensor,
@@ -116,7 +129,7 @@ def _first_round(
     first_size: int,
     with_replacement: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """The candidates (n,), and on rank 0 their activations and output weights, (n, m + C)."""
+    """The finalists (n,), and on rank 0 their activations and output weights, (n, m + C)."""
     longest = max(min(first_size, count) for count in counts)
     if not with_replacement:
         first_size = min(first_size, counts[communicator.rank])
@@ -136,9 +149,9 @@ def _first_round(
 
 
 def _second_round(
-    communicator: Communicator, features: Tensor | None, targets: Tensor, size: int, with_replacement: bool
+    communicator: Collectives, features: Tensor | None, targets: Tensor, size: int, with_replacement: bool
 ) -> tuple[Tensor, Tensor, float, float]:
-    """Picks among the candidates (size,), losses (size,), and the candidates' L and V; from rank 0 to all."""
+    """Picks among the finalists (size,), losses (size,), and the finalists' L and V; from rank 0 to all."""
     picks = torch.zeros(size, dtype=torch.int64)
     numbers = torch.zeros(size + 2, dtype=torch.float64)
     if features is not None:

@@ -28,7 +28,7 @@ from gfs_tutorial.experiments.store import Cell
 __all__ = ["NETWORKS", "Architecture", "Trial"]
 
 NEW_WEIGHTS = 1000  # added to the seed where a network starts afresh
-AUGMENT = {"crop-and-flip": True, "crop": "crop", "none": False}
+AUGMENT: dict[str, bool | str] = {"crop-and-flip": True, "crop": "crop", "none": False}
 Row = dict[str, Any]
 
 
@@ -151,13 +151,25 @@ class Trial:
         """Train in place, always on the same order of mini-batches; no step is no training."""
         if steps > 0:
             s, data = self.settings, self.data
-            how = {"batch_size": s.batch_size, "weight_decay": s.weight_decay, "augment": AUGMENT[s.augment]}
-            how |= {"generator": self.generator(), "progress": False}
-            fit(net, data.X_train, data.y_train, steps=steps, lr=lr, **how, **self.normal)
+            fit(
+                net,
+                data.X_train,
+                data.y_train,
+                mean=data.mean,
+                std=data.std,
+                steps=steps,
+                batch_size=s.batch_size,
+                lr=lr,
+                weight_decay=s.weight_decay,
+                augment=AUGMENT[s.augment],
+                generator=self.generator(),
+                progress=False,
+            )
         net.eval()
 
     def accuracy(self, net: nn.Module) -> float:
-        return evaluate(net, self.data.X_test, self.data.y_test, **self.normal)
+        data = self.data
+        return evaluate(net, data.X_test, data.y_test, mean=data.mean, std=data.std)
 
     def calibration(self) -> list[tuple[Tensor, Tensor]]:
         """Mini-batches of the first training images, which are of mixed classes."""

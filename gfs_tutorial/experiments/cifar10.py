@@ -160,7 +160,9 @@ STUDY = sweep.Study(
 preset = STUDY.preset
 
 
-def run(settings: Cifar10Settings, *, preset: str = "custom", folder: str | Path | None = None, **how: Any):
+def run(
+    settings: Cifar10Settings, *, preset: str = "custom", folder: str | Path | None = None, **how: Any
+) -> dict[str, Any]:
     """:func:`gfs_tutorial.experiments.sweep.run` of this study.
 
     ``rows`` has one dictionary for each network, m, t, seed and method: the share of the dense MACs and top-1

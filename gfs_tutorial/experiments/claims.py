@@ -8,7 +8,7 @@ Chapter *Claims and what we found*.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +89,7 @@ def _logarithm() -> tuple[str, str]:
     criteria = (("subnetwork_loss", 0.1), ("subnetwork_loss", 0.05), ("subnetwork_train_accuracy", 0.98))
     for key, level in criteria:
         reached = reached_by_all(thresholds(rows, key, level))
-        laws = fit_laws([run.m for run in reached], [run.t for run in reached])
+        laws = fit_laws([run.m for run in reached], [run.t for run in reached if run.t is not None])
         lead = laws["power"].aic - laws["logarithm"].aic  # positive: the logarithm is ahead
         wins.append(lead > 0)
         what = f"{'training accuracy' if 'accuracy' in key else 'loss'} {level:g}"
@@ -98,7 +98,7 @@ def _logarithm() -> tuple[str, str]:
 
 
 def _without_full_training() -> tuple[str, str]:
-    def nearly_the_finished_dense(run: list[Row]) -> float:
+    def nearly_the_finished_dense(run: Sequence[Mapping[str, Any]]) -> float:
         return max(run, key=lambda row: row["t"])["dense_test_accuracy"] - 0.01
 
     rows = _rows("mnist-laptop", k=200)

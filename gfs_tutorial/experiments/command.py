@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
@@ -23,7 +23,7 @@ from gfs_tutorial.experiments.together import TogetherError, joined
 __all__ = ["STUDIES", "Run", "main"]
 
 S = TypeVar("S")
-STUDIES = {
+STUDIES: dict[str, sweep.Study[Any]] = {
     study.name: study
     for study in (mnist.STUDY, methods.STUDY, variations.STUDY, cifar10.STUDY, imagenet.STUDY)
 }
@@ -75,10 +75,9 @@ def main(arguments: list[str] | None = None) -> None:
     name = chosen.name or f"{study.name}-{chosen.preset}"
     command = shlex.join(["python", "-m", "gfs_tutorial", *arguments]) if changed else None
     folder = chosen.runs / name
-    how = {"preset": chosen.preset, "minutes": chosen.minutes, "so_far": chosen.so_far}
     try:
         with joined(study.at_scale) as rank:
-            result = sweep.run(study, chosen.settings, command=command, folder=folder, **how)
+            result = _result(study, chosen, command, folder)
     except (FolderInUseError, MissingError, SettingsMismatchError, TogetherError) as error:
         raise SystemExit(f"{error}") from None
     except PreemptedError as error:
@@ -94,7 +93,19 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{len(result['rows'])} rows in {result['seconds']:.0f} s, written to {path}")
 
 
-def _parse(arguments: list[str]) -> tuple[sweep.Study, Run]:
+def _result(study: sweep.Study[Any], chosen: Run[Any], command: str | None, folder: Path) -> dict[str, Any]:
+    return sweep.run(
+        study,
+        chosen.settings,
+        preset=chosen.preset,
+        command=command,
+        folder=folder,
+        minutes=chosen.minutes,
+        so_far=chosen.so_far,
+    )
+
+
+def _parse(arguments: list[str]) -> tuple[sweep.Study[Any], Run[Any]]:
     """Which study, and the run. A first look finds the preset: its settings are the defaults of the rest."""
     look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     look.add_argument("--preset", default="quick")
@@ -102,9 +113,9 @@ def _parse(arguments: list[str]) -> tuple[sweep.Study, Run]:
     asked = next((STUDIES[word] for word in arguments if word in STUDIES), None)
     if asked is not None and preset not in asked.presets:
         raise SystemExit(f"unknown preset {preset!r}: {asked.name} has {', '.join(asked.presets)}")
-    subcommands = [
+    subcommands: list[Any] = [
         Annotated[
-            Run[type(study.preset("quick"))],
+            Run[type(study.preset("quick"))],  # type: ignore[misc]  # tyro reads it while the program runs
             tyro.conf.subcommand(
                 name,
                 default=Run(study.presets.get(preset, study.preset("quick")), preset),
@@ -113,5 +124,7 @@ def _parse(arguments: list[str]) -> tuple[sweep.Study, Run]:
         ]
         for name, study in STUDIES.items()
     ]
-    options = {"prog": "python -m gfs_tutorial", "description": DESCRIPTION, "args": arguments}
-    return asked, tyro.cli(reduce(or_, subcommands), **options)
+    kinds: Any = reduce(or_, subcommands)
+    chosen = tyro.cli(kinds, prog="python -m gfs_tutorial", description=DESCRIPTION, args=arguments)
+    assert asked is not None  # else tyro has ended the program
+    return asked, chosen

@@ -75,7 +75,6 @@ class Trial:
         self.settings, self.cell, self.scratch = settings, cell, scratch
         self.pretrained = _first_on_rank_0(lambda: load_pretrained(cell["network"]))
         self.dense = self.pretrained.model.to(device)
-        self.look = {"mean": self.pretrained.mean, "std": self.pretrained.std}
         how = (self.pretrained.image_size, self.pretrained.resample)
         known, val, _ = _photographs(settings.source)
         known, val = halves(val, cell["seed"]) if known is None else (known, val)
@@ -87,10 +86,14 @@ class Trial:
 
     def pruned(self, budgets: Sequence[float]) -> Iterator[tuple[nn.Module, float]]:
         """The network with fewer channels, one for each share of the MACs, and the seconds that it took."""
-        images = Normalised(self.calibration, **self.look)
-        options = {"inputs": self.settings.inputs, "seed": self.cell["seed"]}
+        images = Normalised(self.calibration, self.pretrained.mean, self.pretrained.std)
         for small, report in prune_to_budgets(
-            self.dense, images, budgets, **options, checkpoint=self._file("pruning")
+            self.dense,
+            images,
+            budgets,
+            inputs=self.settings.inputs,
+            seed=self.cell["seed"],
+            checkpoint=self._file("pruning"),
         ):
             yield small, round(report.seconds, 2)
 
@@ -109,17 +112,30 @@ class Trial:
             seed=seed,
             workers=settings.workers,
         )
-        teacher = self.dense if settings.targets == "dense" else None
-        checkpoint = self._file(f"{'anew' if anew else 'fine-tuning'}-{macs:g}")
-        options = {"teacher": teacher, "checkpoint": checkpoint, "every": EVERY, "progress": False}
-        train(model, self.training, recipe, **self.look, **options)
+        train(
+            model,
+            self.training,
+            recipe,
+            mean=self.pretrained.mean,
+            std=self.pretrained.std,
+            teacher=self.dense if settings.targets == "dense" else None,
+            checkpoint=self._file(f"{'anew' if anew else 'fine-tuning'}-{macs:g}"),
+            every=EVERY,
+            progress=False,
+        )
         return model
 
     def row(self, method: str, model: nn.Module) -> dict[str, Any]:
         """Accuracies and costs of a model."""
         size, device = self.pretrained.image_size, next(model.parameters()).device
         example = torch.zeros(1, 3, size, size, device=device)
-        found = evaluate_dataset(model, self.evaluation, **self.look, workers=self.settings.workers)
+        found = evaluate_dataset(
+            model,
+            self.evaluation,
+            mean=self.pretrained.mean,
+            std=self.pretrained.std,
+            workers=self.settings.workers,
+        )
         return {
             "method": method,
             "top1": found.top1,

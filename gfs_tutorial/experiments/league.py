@@ -83,7 +83,7 @@ def leaders(rows: Sequence[Row], network: str, macs: float, column: str = "accur
     for kind, belongs in kinds.items():
         mine = {n: _mean(g, column) for n, g in groups.items() if belongs(n) and any(column in r for r in g)}
         if mine:
-            best = max(mine, key=mine.get)
+            best = max(mine, key=mine.__getitem__)
             found[kind] = f"{best} {mine[best]:.3f}"
     return found
 

@@ -177,11 +177,10 @@ def compare(rows: Iterable[dict[str, Any]], one: str, other: str) -> Comparison:
         ValueError: there is no place where both have been run.
     """
     losses = {tuple(row[key] for key in ("m", "seed", "t", "k", "method")): row["loss"] for row in rows}
-    ratios = [
-        loss / losses[(*where, other)]
-        for (*where, method), loss in losses.items()
-        if method == one and (*where, other) in losses
+    pairs = [
+        (loss, losses.get((*where, other))) for (*where, method), loss in losses.items() if method == one
     ]
+    ratios = [loss / beside for loss, beside in pairs if beside is not None]
     if not ratios:
         raise ValueError(f"rows hold no place with both {one!r} and {other!r}")
     wins = sum(ratio < 1 for ratio in ratios)

@@ -75,7 +75,7 @@ PAPER = replace(
     seeds=(0, 1, 2, 3, 4),
     device="cuda",
 )
-LOGISTIC = {"loss": "logistic", "lr": (0.02, 4.0)}
+LOGISTIC: dict[str, Any] = {"loss": "logistic", "lr": (0.02, 4.0)}
 PRESETS = {
     "quick": MnistSettings(
         train_sizes=(250, 500, 1000, 2000, 4000),
@@ -184,7 +184,9 @@ STUDY = sweep.Study("mnist", SUMMARY, PRESETS, _cells, _run_cell, cost)
 preset = STUDY.preset
 
 
-def run(settings: MnistSettings, *, preset: str = "custom", folder: str | Path | None = None, **how: Any):
+def run(
+    settings: MnistSettings, *, preset: str = "custom", folder: str | Path | None = None, **how: Any
+) -> dict[str, Any]:
     """:func:`gfs_tutorial.experiments.sweep.run` of this study.
 
     ``rows`` has one dictionary for each seed, N, m, t and k: losses on the training images and accuracies,

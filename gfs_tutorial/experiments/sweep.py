@@ -11,14 +11,15 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 
 from gfs_tutorial import checks, results
+from gfs_tutorial.distributed import Communicator
 from gfs_tutorial.distributed.alone import communicator_here
 from gfs_tutorial.experiments import mnist_data
 from gfs_tutorial.experiments.progress import Progress
@@ -27,7 +28,17 @@ from gfs_tutorial.experiments.together import SharedFolder
 
 __all__ = ["Study", "UnfinishedError", "run"]
 
-S = TypeVar("S")
+
+class Settings(Protocol):
+    """What the settings of every study are: a dataclass with ``device``."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def device(self) -> str: ...
+
+
+S = TypeVar("S", bound=Settings)
 Row = dict[str, Any]
 
 
@@ -60,7 +71,7 @@ class Study(Generic[S]):
     summary: str
     presets: dict[str, S]
     cells: Callable[[S], list[Cell]]
-    run_cell: Callable[..., list[Row]]
+    run_cell: Callable[..., Iterable[Row]]
     cost: Callable[[S, Cell], float]
     describe: Callable[[S], str] = _describe_mnist
     at_scale: bool = False
@@ -105,14 +116,14 @@ def run(
         UnfinishedError: ``minutes`` were up first, or nothing is finished so far.
     """
     communicator = communicator_here()
-    device = communicator.device if communicator.world > 1 else mnist_data.device(settings.device)
+    device = _device(settings)
     header = {
         "study": study.name,
         "settings": asdict(settings),
         "data": study.describe(settings),
         "device": device.type,
     }
-    facts = {"preset": preset, "data": header["data"], "device": header["device"]}
+    facts: dict[str, Any] = {"preset": preset, "data": header["data"], "device": header["device"]}
     if communicator.world > 1:
         facts["processes"] = communicator.world
     record = results.provenance(command or _command(study, preset), settings, **facts)
@@ -120,7 +131,7 @@ def run(
         done = _finished(study.cells(settings), folder, header)
         left = {"cells_left": len(study.cells(settings)) - len(done)}
     else:
-        place = contextlib.nullcontext() if folder is None else SharedFolder(folder, header, communicator)
+        place = SharedFolder(folder, header, communicator) if folder is not None else contextlib.nullcontext()
         with place as store:
             done, left = _run_cells(study, settings, device, record, store, minutes, progress), {}
     seconds = round(sum(cell["seconds"] for cell in done), 3)
@@ -131,6 +142,14 @@ def run(
         "cells": [_own_record(cell, record) for cell in done],
         "rows": [row for cell in done for row in cell["rows"]],
     }
+
+
+def _device(settings: Settings) -> torch.device:
+    """That of the settings; of many processes, each has its own."""
+    communicator = communicator_here()
+    if isinstance(communicator, Communicator) and communicator.world > 1:
+        return communicator.device
+    return mnist_data.device(settings.device)
 
 
 def _finished(cells: list[Cell], folder: str | Path | None, header: dict[str, Any]) -> list[dict[str, Any]]:
@@ -170,21 +189,22 @@ def _run_cells(
     todo = [i for i, result in enumerate(kept) if result is None]
     costs = {i: study.cost(settings, cells[i]) for i in todo}
     communicator = communicator_here()
-    shown = {"done": len(cells) - len(todo), "left": sum(costs.values())}
-    report = Progress(study.name, len(cells), **shown, show=progress and communicator.rank == 0)
+    report = Progress(
+        study.name,
+        len(cells),
+        done=len(cells) - len(todo),
+        left=sum(costs.values()),
+        show=progress and communicator.rank == 0,
+    )
     start = time.perf_counter()
     with contextlib.closing(report):
         for position, i in enumerate(todo):
             spent = torch.tensor([time.perf_counter() - start])  # the longest of all processes
             if minutes is not None and float(communicator.all_reduce(spent, "time", op="max")) > 60 * minutes:
                 raise UnfinishedError(f"{len(todo) - position} of {len(cells)} cells are left")
-            scratch = store and store.folder / "checkpoints" / cell_name(cells[i])
-            kept[i] = _run_cell(study, settings, cells[i], device, record, scratch)
-            if store is not None:
-                store.save(cells[i], kept[i])
-                shutil.rmtree(scratch, ignore_errors=True)
-            report.finished(cells[i], costs[i], kept[i]["seconds"])
-    return kept
+            kept[i] = done = _run_cell(study, settings, cells[i], device, record, store)
+            report.finished(cells[i], costs[i], done["seconds"])
+    return [done for done in kept if done is not None]
 
 
 def _run_cell(
@@ -193,10 +213,16 @@ def _run_cell(
     cell: Cell,
     device: torch.device,
     record: dict[str, Any],
-    scratch: Path | None,
+    store: SharedFolder | None,
 ) -> dict[str, Any]:
+    """The record of one cell, which the store keeps."""
+    scratch = None if store is None else store.folder / "checkpoints" / cell_name(cell)
     begin, date = time.perf_counter(), results.now()
     more = {"scratch": scratch} if study.at_scale else {}
     rows = [{**cell, **row} for row in study.run_cell(settings, cell, device, **more)]
     seconds = round(time.perf_counter() - begin, 3)
-    return {**record, "date": date, "cell": cell, "seconds": seconds, "rows": rows}
+    done = {**record, "date": date, "cell": cell, "seconds": seconds, "rows": rows}
+    if store is not None and scratch is not None:
+        store.save(cell, done)
+        shutil.rmtree(scratch, ignore_errors=True)
+    return done

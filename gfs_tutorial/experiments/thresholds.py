@@ -5,14 +5,15 @@ Chapter *The MNIST experiment*.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 __all__ = ["Law", "Threshold", "first_reached", "fit_laws", "law_table", "reached_by_all", "thresholds"]
 
-Row = dict[str, float]
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

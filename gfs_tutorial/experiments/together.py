@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gfs_tutorial.distributed import Communicator, process_group
+from gfs_tutorial.distributed import Collectives, process_group
 from gfs_tutorial.distributed.agreement import agree
 from gfs_tutorial.distributed.alone import communicator_here
 from gfs_tutorial.distributed.content import broadcast_content
@@ -50,7 +50,7 @@ class SharedFolder(RunFolder):
         communicator: Of the processes.
     """
 
-    def __init__(self, folder: str | Path, header: dict[str, Any], communicator: Communicator):
+    def __init__(self, folder: str | Path, header: dict[str, Any], communicator: Collectives):
         self.communicator, self.folder = communicator, Path(folder)
         if communicator.rank == 0:
             super().__init__(folder, header)

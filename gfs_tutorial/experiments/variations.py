@@ -22,12 +22,15 @@ __all__ = ["PRESETS", "STUDY", "VARIATIONS", "Variation", "VariationSettings"]
 class Variation:
     """One change to the MNIST experiment: an activation, learning rates, or labels in random order."""
 
-    activation: str = "tanh"
+    activation: Literal["tanh", "sigmoid", "softplus", "relu"] = "tanh"
     lr: tuple[float, float] = (0.01, 1.0)
     shuffled: bool = False
 
 
-VARIATIONS = {
+Name = Literal[
+    "standard", "shuffled-labels", "sigmoid", "softplus", "relu", "slow", "fast", "output-layer-only"
+]
+VARIATIONS: dict[Name, Variation] = {
     "standard": Variation(),
     "shuffled-labels": Variation(shuffled=True),
     "sigmoid": Variation("sigmoid", (0.1, 1.0)),
@@ -37,9 +40,6 @@ VARIATIONS = {
     "fast": Variation(lr=(0.02, 2.0)),
     "output-layer-only": Variation(lr=(0.0, 1.0)),
 }
-Name = Literal[
-    "standard", "shuffled-labels", "sigmoid", "softplus", "relu", "slow", "fast", "output-layer-only"
-]
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ class PretrainingMonitor:
     def _can_afford(self, iteration: int) -> bool:
         checks_then = len(self.history) + 1
         if self.budget == "work":
+            assert self._cost is not None  # due() has looked
             return checks_then * self._cost <= self.share * iteration
         if not self.history:  # what it costs shows the first time
             return True

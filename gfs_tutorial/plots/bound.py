@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from gfs_tutorial.plots.curves import loss_against_size
+from gfs_tutorial.plots.image import figure_of
 from gfs_tutorial.plots.interactive import InteractiveFigure, interactive_figure
 from gfs_tutorial.selection import SelectionPath
 
@@ -49,14 +51,14 @@ def interactive_bound(paths: Mapping[tuple[int, int], SelectionPath]) -> Interac
         "first": first,
         "range": [lowest / 1.5, 20 * highest],
     }
-    still = loss_against_size(paths[widths[-1], times[first]]).figure
+    still = figure_of(loss_against_size(paths[widths[-1], times[first]]))
     label = f"Certificate and loss of networks of {widths[0]:,} to {widths[-1]:,} neurons against picks k"
     shown = f"N = {widths[-1]:,} after {times[first]:,} iterations"
     words = f"{shown}. Where scripts run, sliders change k, N, t and V."
     return interactive_figure("bound", data, still, label=label, words=words)
 
 
-def describe(N: int, t: int, path: SelectionPath, sizes: list[int]) -> dict[str, object]:
+def describe(N: int, t: int, path: SelectionPath, sizes: list[int]) -> dict[str, Any]:
     """What the page needs of one network: its two numbers and the losses that were achieved."""
     losses = [float(f"{path.losses[k - 1]:.4g}") for k in sizes]
     return {"N": N, "t": t, "loss": path.dense_loss, "variance": path.variance, "losses": losses}

@@ -31,16 +31,19 @@ def hull_walk(points: Tensor, target: Tensor, picks: Tensor, *, ax: Axes | None 
     corners = points[ConvexHull(points).vertices]  # (corners, 2)
     walk = walk_points(points, picks)
     ax.fill(*corners.T, color=COLORS["sky"], alpha=0.18, label="convex hull")
-    ax.scatter(*points.T, s=18, color=COLORS["black"], label="neurons $\\Phi_i$", zorder=2)
+    _mark(ax, points, "o", 18, "black", "neurons $\\Phi_i$", 2)
     ax.plot(
         *walk.T, color=COLORS["blue"], marker="o", markersize=4, linewidth=1.2, label="$u_1, u_2, \\ldots$"
     )
-    for k in range(min(3, len(walk))):
-        ax.annotate(f"$u_{k + 1}$", walk[k], xytext=(5, 4), textcoords="offset points", color=COLORS["blue"])
-    ax.scatter(
-        *points.mean(0), marker="s", s=44, color=COLORS["green"], label=r"dense net $\bar q$", zorder=3
-    )
-    ax.scatter(*target, marker="*", s=150, color=COLORS["vermillion"], label="target $y$", zorder=4)
+    for k, (x, y) in enumerate(walk[:3].tolist(), start=1):
+        ax.annotate(f"$u_{k}$", (x, y), xytext=(5, 4), textcoords="offset points", color=COLORS["blue"])
+    _mark(ax, points.mean(0, keepdim=True), "s", 44, "green", r"dense net $\bar q$", 3)
+    _mark(ax, target[None], "*", 150, "vermillion", "target $y$", 4)
     ax.set(xlabel="output on $x_1$", ylabel="output on $x_2$", aspect="equal")
     ax.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
+
+
+def _mark(ax: Axes, points: Tensor, marker: str, size: int, color: str, label: str, order: int) -> None:
+    x, y = points.T  # (n,) each
+    ax.scatter(x, y, marker=marker, s=size, color=COLORS[color], label=label, zorder=order)

@@ -5,10 +5,18 @@ from __future__ import annotations
 import base64
 import io
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-__all__ = ["compact_png", "data_uri"]
+__all__ = ["compact_png", "data_uri", "figure_of"]
+
+
+def figure_of(drawn: Axes | Figure) -> Figure:
+    """The figure, or that of axes: no picture of the book has figures in figures."""
+    figure = drawn if isinstance(drawn, Figure) else drawn.figure
+    assert isinstance(figure, Figure)
+    return figure
 
 
 def compact_png(figure: Figure) -> bytes:

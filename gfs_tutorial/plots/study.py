@@ -5,7 +5,7 @@ Chapter *The MNIST experiment*.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -27,7 +27,7 @@ __all__ = [
     "thresholds",
 ]
 
-Row = dict[str, float]
+Row = Mapping[str, Any]
 AXES = {
     "t": "pre-training iterations $t$",
     "m": "training images $m$",

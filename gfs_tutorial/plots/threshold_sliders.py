@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from gfs_tutorial.plots import study
+from gfs_tutorial.plots.image import figure_of
 from gfs_tutorial.plots.interactive import InteractiveFigure, interactive_figure
 from gfs_tutorial.plots.stamp import origin, stamp
 
 __all__ = ["interactive_thresholds"]
 
 Row = dict[str, Any]
+Place = tuple[int, int, int, int]  # k, m, seed, t
 
 # Entry, name, axis, the levels that the slider offers, and the ticks and the range of the axis.
 GOALS = (
@@ -47,7 +49,7 @@ def interactive_thresholds(record: dict[str, Any]) -> InteractiveFigure:
         "goals": [describe(goal, cells, axes) for goal in GOALS],
     }
     picked = [row for row in rows if row["k"] == axes["k"][-1]]
-    still = stamp(study.thresholds(picked, "subnetwork_loss", levels=(0.2, 0.1, 0.05)), record).figure
+    still = figure_of(stamp(study.thresholds(picked, "subnetwork_loss", levels=(0.2, 0.1, 0.05)), record))
     label = "First iteration at which the training loss of subnetworks reaches a level, against images m"
     words = (
         f"Three levels for {axes['k'][-1]} picks. Where scripts run, sliders change goal, level, m and k. "
@@ -56,7 +58,7 @@ def interactive_thresholds(record: dict[str, Any]) -> InteractiveFigure:
     return interactive_figure("thresholds", data, still, label=label, words=words)
 
 
-def describe(goal: tuple[Any, ...], cells: dict[tuple[int, ...], Row], axes: dict[str, list[int]]) -> Row:
+def describe(goal: tuple[Any, ...], cells: dict[Place, Row], axes: dict[str, list[int]]) -> Row:
     """One goal for the page: values[k][m][seed] and dense[m][seed] are lists over t."""
     key, name, axis, levels, ticks, limits = goal
 

@@ -95,29 +95,8 @@ def select_neurons(
     Raises:
         TypeError, ValueError: an argument does not fit (its name is in the message).
     """
-    checks.float_matrix("hidden", hidden, "(m, N)")
-    checks.float_matrix("output_weights", output_weights, "(N, C)")
-    if checks.is_tensor("targets", targets).ndim == 1:
-        targets = targets[:, None]
-    checks.float_matrix("targets", targets, "(m,) or (m, C)")
-    (m, N), C = hidden.shape, output_weights.shape[1]
-    if len(output_weights) != N or targets.shape != (m, C):
-        raise ValueError(
-            f"hidden is (m, N) = {(m, N)}, so output_weights must be ({N}, C) and targets ({m}, C); got "
-            f"{tuple(output_weights.shape)} and {tuple(targets.shape)}"
-        )
-    if not hidden.dtype == output_weights.dtype == targets.dtype:
-        raise TypeError(
-            f"hidden, output_weights and targets must share a dtype, got {hidden.dtype}, "
-            f"{output_weights.dtype} and {targets.dtype}"
-        )
-    if not hidden.device == output_weights.device == targets.device:
-        raise ValueError(
-            f"hidden, output_weights and targets must share a device, got {hidden.device}, "
-            f"{output_weights.device} and {targets.device}: move them"
-        )
-    _check_size(size, N, with_replacement)
-    hidden, output_weights = hidden.detach(), output_weights.detach()
+    hidden, output_weights, targets = checks.neurons(hidden, output_weights, targets)
+    _check_size(size, len(output_weights), with_replacement)
     if hidden.dtype not in EXACT:
         hidden, output_weights, targets = hidden.float(), output_weights.float(), targets.float()
     activations = StoredActivations(hidden.T.contiguous())
@@ -143,8 +122,12 @@ def select_from_activations(
     progress: bool,
 ) -> SelectionPath:
     """The loop, on activations of N neurons on m rows, output_weights (N, C), targets (m, C)."""
-    kind = BoundedScores if pays(activations) else NeuronScores
-    scores = kind(activations, output_weights.contiguous(), targets, with_replacement)
+    arguments = output_weights.contiguous(), targets, with_replacement
+    scores: BoundedScores | NeuronScores
+    if isinstance(activations, StoredActivations) and not pays(activations):
+        scores = NeuronScores(activations, *arguments)
+    else:
+        scores = BoundedScores(activations, *arguments)
     picks = []
     for k in tqdm(range(1, size + 1), desc="GFS", unit="neuron", disable=not progress, leave=False):
         picks.append(scores.best(k))

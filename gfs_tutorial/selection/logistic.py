@@ -8,6 +8,7 @@ Chapter *The MNIST experiment*.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from gfs_tutorial import checks
+from gfs_tutorial import checks, theory
 from gfs_tutorial.losses import check_signs
 from gfs_tutorial.selection.path import SelectionPath
 
@@ -30,19 +31,30 @@ SMOOTHNESS = 0.25  # the second derivative of log(1 + exp(-u)) is at most 1/4
 class LogisticPath(SelectionPath):
     """A :class:`SelectionPath` whose ``losses`` and ``dense_loss`` are logistic."""
 
-    def bound(self, k: int) -> float:
+    def bound(self, k: int, anchors: Sequence[theory.Anchor] = ()) -> float:
         r"""An upper bound on ``losses[k - 1]`` for selection with replacement, :math:`L + V H_k / 8k`.
 
         The best candidate is at most as bad as the average one; the loss is convex, and smooth with 1/4:
         :math:`k\,\ell(u_k) \le (k - 1)\,\ell(u_{k-1}) + L + V / 8k`. :math:`H_k` is the harmonic number.
 
+        Args:
+            k: Number of picks.
+            anchors: None: they tighten the bound on the squared loss.
+
         Raises:
-            ValueError: ``k`` is not between 1 and the length of the path, or the path is without replacement.
+            ValueError: ``k`` is not between 1 and the length of the path, there are anchors, or the path is
+                without replacement.
         """
+        if anchors:
+            raise ValueError("anchors tighten the bound on the squared loss alone: leave them out")
         if not self.with_replacement:
             raise ValueError("there is no such bound without replacement: select with_replacement=True")
         harmonic = float((1 / torch.arange(1, self._check(k) + 1, dtype=torch.float64)).sum())
         return self.dense_loss + SMOOTHNESS * self.variance * harmonic / (2 * k)
+
+    def bound_components(self, k: int, anchors: Sequence[theory.Anchor] = ()) -> theory.BoundComponents:
+        """There are none: a ``ValueError``."""
+        raise ValueError("the bound on the logistic loss has no radius and fluctuation to be made of")
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ def lowest_and_near(scores: Tensor, margin: float) -> tuple[int, bool]:
     if scores.device.type == "cpu":
         values = scores.numpy()
         first = int(values.argmin())
-        return first, np.count_nonzero(values <= values[first] + margin) > 1
+        return first, int(np.count_nonzero(values <= values[first] + margin)) > 1
     value, index = scores.min(0)
     first, near = torch.stack([index, (scores <= value + margin).sum()]).tolist()  # waits for the GPU once
     return first, near > 1

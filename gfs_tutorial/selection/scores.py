@@ -53,7 +53,8 @@ class NeuronScores:
         self.m, self.targets = activations.shape[1], targets.double()  # (m, C)
         self.with_replacement = with_replacement
         self.statistics = Statistics.of(activations, output_weights, targets, alignments=True)
-        norms = self.statistics.norms
+        assert self.statistics.alignments is not None  # asked for
+        self.alignments, norms = self.statistics.alignments, self.statistics.norms
         alive = norms[norms > 0]  # (n,); neither dead neurons nor a giant say what is typical
         self.guard = GUARD[activations.dtype] * float(alive.median()) if len(alive) else 0.0
         self.running = norms / 2  # n/2 + s, infinite for a neuron that may not be picked, (N,)
@@ -68,7 +69,7 @@ class NeuronScores:
 
     def best(self, k: int) -> int:
         """The neuron that makes the loss of step ``k``, from 1, least; the lowest index where several tie."""
-        torch.sub(self.running, self.statistics.alignments, alpha=k, out=self.scores)  # (N,)
+        torch.sub(self.running, self.alignments, alpha=k, out=self.scores)  # (N,)
         guard = max(1.0, k / 1000) * self.guard
         first, near = lowest_and_near(self.scores, guard)
         if not near:

@@ -89,7 +89,7 @@ def inscribed_ball(features: Tensor, target: Tensor, *, starts: int = 0, seed: i
     """
     checks.integer_at_least("starts", starts, 0)
     membership = hull_membership(features, target)
-    if not membership.inside:
+    if not membership.inside or membership.weights is None:
         where = "outside" if membership.inside is False else "on or very near the boundary of"
         raise ValueError(f"target lies {where} the hull, so no ball around it fits: see hull_membership")
     Z = shifted(features, target).numpy()  # (N, D)

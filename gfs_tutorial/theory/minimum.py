@@ -105,7 +105,7 @@ def nearest(
 
 def coordinates(Z: np.ndarray) -> np.ndarray:
     """The same points, up to a rotation, in at most N dimensions: (N, D) to (N, min(N, D))."""
-    return Z if Z.shape[1] <= len(Z) else np.linalg.qr(Z.T, mode="r").T
+    return Z if Z.shape[1] <= len(Z) else np.asarray(np.linalg.qr(Z.T, mode="r")).T
 
 
 def _result(Z: np.ndarray, active: np.ndarray, p: np.ndarray) -> HullMinimum:

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
+from gfs_tutorial import checks
 from gfs_tutorial.cnn.calibration import Calibration, split_rows
 from gfs_tutorial.cnn.curves import HELD_OUT
 from gfs_tutorial.cnn.distributed.step_batches import seed_of
@@ -15,7 +17,7 @@ from gfs_tutorial.cnn.images import gather_images
 from gfs_tutorial.cnn.moments import Moments, consumer_moments
 from gfs_tutorial.cnn.prefix import DenseAnswers
 from gfs_tutorial.cnn.units import Unit
-from gfs_tutorial.distributed import Communicator
+from gfs_tutorial.distributed import Collectives
 
 __all__ = ["SharedAnswers", "SharedCalibration"]
 
@@ -40,15 +42,15 @@ class SharedCalibration(Calibration):
     def __init__(
         self,
         model: nn.Module,
-        dataset: Sequence,
-        communicator: Communicator,
+        dataset: Dataset | Sequence,
+        communicator: Collectives,
         *,
         seed: int = 0,
         progress: bool = False,
     ):
         self.device = next(model.parameters()).device
         super().__init__(model, self._read(dataset, [0]), seed=seed, progress=progress)
-        self.communicator, self.size = communicator, len(dataset)
+        self.communicator, self.size = communicator, checks.length("dataset", dataset)
         self.fit_rows, self.held_rows = split_rows(self.size, seed)
         groups = [*self.fit_rows.split(GROUP)]
         groups += self.held_rows.split(GROUP) if self.size > 1 else []
@@ -58,7 +60,7 @@ class SharedCalibration(Calibration):
         self.images = self._read(dataset, rows)
         self.place = torch.full((self.size,), -1).index_put((torch.tensor(rows),), torch.arange(len(rows)))
 
-    def _read(self, dataset: Sequence, rows: Iterable[int]) -> Tensor:
+    def _read(self, dataset: Dataset | Sequence, rows: Iterable[int]) -> Tensor:
         found = (dataset[row] for row in rows)
         images = [item[0] if isinstance(item, (tuple, list)) else item for item in found]
         return gather_images([image[None] for image in images]).to(self.device)
@@ -108,7 +110,7 @@ class SharedAnswers:
         counted: Whether the parts count; if not they only tell the sizes.
     """
 
-    def __init__(self, parts: Sequence[DenseAnswers], communicator: Communicator, *, counted: bool):
+    def __init__(self, parts: Sequence[DenseAnswers], communicator: Collectives, *, counted: bool):
         self.parts, self.communicator, self.counted = parts, communicator, counted
 
     def moments(self, pruned: nn.Module, unit: Unit) -> dict[str, Moments]:

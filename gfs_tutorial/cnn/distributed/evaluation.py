@@ -15,7 +15,7 @@ from gfs_tutorial.cnn.augmentation import normalize
 from gfs_tutorial.cnn.replay import evaluation_mode
 from gfs_tutorial.cnn.training import native_precision
 from gfs_tutorial.cnn.training_checks import PRECISIONS, check_model
-from gfs_tutorial.distributed import Communicator
+from gfs_tutorial.distributed import Collectives
 from gfs_tutorial.distributed.alone import communicator_here
 
 __all__ = ["Accuracies", "evaluate_dataset"]
@@ -50,7 +50,7 @@ def evaluate_dataset(
     batch_size: int = 128,
     workers: int = 0,
     precision: str = "auto",
-    communicator: Communicator | None = None,
+    communicator: Collectives | None = None,
     progress: bool = False,
 ) -> Accuracies:
     """Top-1 and top-5 accuracy, the same on all processes; each image counts once.
@@ -69,9 +69,10 @@ def evaluate_dataset(
         TypeError, ValueError: an argument does not fit (its name is in the message).
     """
     device, communicator = check_model(model), communicator or communicator_here()
+    images = checks.length("dataset", dataset)
     checks.one_of("precision", precision, PRECISIONS)
     precision = native_precision(device) if precision == "auto" else precision
-    mine = Subset(dataset, range(communicator.rank, len(dataset), communicator.world))
+    mine = Subset(dataset, range(communicator.rank, images, communicator.world))
     loader = DataLoader(mine, checks.positive_int("batch_size", batch_size), num_workers=workers)
     counts = torch.zeros(3, dtype=torch.int64, device=device)  # right at first, among five, all
     hidden = not progress or communicator.rank > 0

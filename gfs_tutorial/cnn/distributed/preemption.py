@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import cast
 
 import torch
 import torch.distributed as dist
 
-from gfs_tutorial.distributed import Communicator
+from gfs_tutorial.distributed import Collectives, Communicator
 
 __all__ = ["PreemptedError", "Preemption"]
 
@@ -26,10 +27,12 @@ class Preemption:
             so that looking at each step never waits for the GPU.
     """
 
-    def __init__(self, communicator: Communicator):
+    def __init__(self, communicator: Collectives):
         self.communicator, self.noticed = communicator, False
         over_nccl = isinstance(communicator, Communicator) and communicator.device.type == "cuda"
-        self.group = dist.new_group(backend="gloo") if over_nccl else None
+        self.group: dist.ProcessGroup | None = None
+        if over_nccl:  # a number stands for a group without this process, and all are in this one
+            self.group = cast("dist.ProcessGroup", dist.new_group(backend="gloo"))
 
     def __enter__(self) -> Preemption:
         self.listens = threading.current_thread() is threading.main_thread()

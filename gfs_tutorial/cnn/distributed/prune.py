@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import nn
+from torch.utils.data import Dataset
 
 from gfs_tutorial.cnn.checkpoint import fingerprint
 from gfs_tutorial.cnn.cost import count_macs, count_parameters
@@ -18,7 +20,7 @@ from gfs_tutorial.cnn.options import Options
 from gfs_tutorial.cnn.ranking import Ranking
 from gfs_tutorial.cnn.rebuild import rebuild
 from gfs_tutorial.cnn.report import PruneReport
-from gfs_tutorial.distributed import Communicator
+from gfs_tutorial.distributed import Collectives
 from gfs_tutorial.distributed.alone import communicator_here
 
 __all__ = ["prune_shared", "prune_to_budgets"]
@@ -26,7 +28,7 @@ __all__ = ["prune_shared", "prune_to_budgets"]
 
 def prune_shared(
     model: nn.Module,
-    dataset: Sequence,
+    dataset: Dataset | Sequence,
     *,
     macs: float = 0.5,
     method: str = "ols",
@@ -35,7 +37,7 @@ def prune_shared(
     floor: float = 0.04,
     seed: int = 0,
     checkpoint: str | Path | None = None,
-    communicator: Communicator | None = None,
+    communicator: Collectives | None = None,
     progress: bool = False,
 ) -> tuple[nn.Module, PruneReport]:
     """:func:`~gfs_tutorial.cnn.prune` with an allocation by error and a refit, on the processes of torchrun.
@@ -63,14 +65,25 @@ def prune_shared(
         TypeError, ValueError: as in ``prune``.
         RuntimeError: rank 0 cannot read its checkpoint.
     """
-    options = {"method": method, "inputs": inputs, "multiple": multiple, "floor": floor, "seed": seed}
-    rest = {"checkpoint": checkpoint, "communicator": communicator, "progress": progress}
-    return next(prune_to_budgets(model, dataset, [macs], **options, **rest))
+    results = prune_to_budgets(
+        model,
+        dataset,
+        [macs],
+        method=method,
+        inputs=inputs,
+        multiple=multiple,
+        floor=floor,
+        seed=seed,
+        checkpoint=checkpoint,
+        communicator=communicator,
+        progress=progress,
+    )
+    return next(results)
 
 
 def prune_to_budgets(
     model: nn.Module,
-    dataset: Sequence,
+    dataset: Dataset | Sequence,
     budgets: Sequence[float],
     *,
     method: str = "ols",
@@ -79,7 +92,7 @@ def prune_to_budgets(
     floor: float = 0.04,
     seed: int = 0,
     checkpoint: str | Path | None = None,
-    communicator: Communicator | None = None,
+    communicator: Collectives | None = None,
     progress: bool = False,
 ) -> Iterator[tuple[nn.Module, PruneReport]]:
     """What :func:`prune_shared` returns for several ``macs``, one after another, measured once for all.
@@ -91,19 +104,20 @@ def prune_to_budgets(
     if method == "loss":
         raise ValueError("method 'loss' shares out candidates, not images: see select_by_loss(communicator=)")
     plain = {"method": method, "inputs": inputs, "multiple": multiple, "floor": float(floor), "seed": seed}
-    every = [_options(macs, plain) for macs in budgets]
+    every = [(float(macs), _options(macs, plain)) for macs in budgets]
     dense = SharedCalibration(model, dataset, communicator, seed=seed, progress=progress)
-    settings = {**plain, "images": len(dataset), "weights": fingerprint(model.state_dict())}
+    settings = {**plain, "images": dense.size, "weights": fingerprint(model.state_dict())}
     measured = SharedCheckpoint(checkpoint, "prune_shared 1", settings, communicator)
     ranking = Ranking(model, [], method, None, "mean", False, True, progress)
-    for options in every:
+    for macs, options in every:
         sizes, errors = options.sizes(
             dense.costs, lambda: measure_curves(dense, ranking, measured, progress=progress)
         )
-        place = checkpoint and _beside(Path(checkpoint), options.macs)
+        place = None if checkpoint is None else _beside(Path(checkpoint), macs)
         stored = SharedCheckpoint(place, "prune_shared 1", settings | asdict(options), communicator)
-        how = {"refit": True, "inputs": inputs, "split": bool(errors), "progress": progress}
-        small, kept = rebuild(dense, ranking, sizes, stored, **how)
+        small, kept = rebuild(
+            dense, ranking, sizes, stored, refit=True, inputs=inputs, split=bool(errors), progress=progress
+        )
         yield (
             small,
             PruneReport(
@@ -117,11 +131,20 @@ def prune_to_budgets(
         )
 
 
-def _options(macs: float, plain: dict) -> Options:
+def _options(macs: float, plain: dict[str, Any]) -> Options:
     """Checked before any work is done."""
-    fixed = {"ratio": None, "counts": None, "own_scores": False, "allocation": "error", "refit": True}
-    rest = {"recalibrate": False, "scaling": "mean", "with_replacement": False}
-    return Options(macs=float(macs), **fixed, **rest, **plain)
+    return Options(
+        macs=float(macs),
+        ratio=None,
+        counts=None,
+        own_scores=False,
+        allocation="error",
+        refit=True,
+        recalibrate=False,
+        scaling="mean",
+        with_replacement=False,
+        **plain,
+    )
 
 
 def _beside(checkpoint: Path, macs: float) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gfs_tutorial.cnn.checkpoint import Checkpoint
-from gfs_tutorial.distributed import Communicator
+from gfs_tutorial.distributed import Collectives
 from gfs_tutorial.distributed.agreement import agree
 from gfs_tutorial.distributed.content import broadcast_content
 
@@ -31,7 +31,7 @@ class SharedCheckpoint(Checkpoint):
     """
 
     def __init__(
-        self, path: str | Path | None, maker: str, settings: Mapping[str, Any], communicator: Communicator
+        self, path: str | Path | None, maker: str, settings: Mapping[str, Any], communicator: Collectives
     ):
         self.communicator = communicator
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Sized
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -98,9 +99,9 @@ class Drawn(Dataset):
         self.dataset, self.seed = dataset, seed
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return checks.length("dataset", self.dataset)
 
-    def __getitem__(self, drawn: tuple[int, int]):
+    def __getitem__(self, drawn: tuple[int, int]) -> Any:
         index, passed = drawn
         seed, before = seed_of("image", self.seed, passed, index), random.getstate()
         try:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gfs_tutorial.cnn.moments import Moments
-from gfs_tutorial.distributed import Communicator
+from gfs_tutorial.distributed import Collectives
 
 __all__ = ["add_up", "moved"]
 
@@ -40,7 +40,7 @@ def moved(moments: Moments, origin: tuple[Tensor, Tensor]) -> Moments:
     )
 
 
-def add_up(parts: Sequence[Moments], like: Moments, communicator: Communicator) -> Moments:
+def add_up(parts: Sequence[Moments], like: Moments, communicator: Collectives) -> Moments:
     """Moments of all parts of all processes, about the origin of rank 0's ``like``; a collective.
 
     Args:
@@ -48,12 +48,19 @@ def add_up(parts: Sequence[Moments], like: Moments, communicator: Communicator) 
         like: Of the same layer, for the sizes.
         communicator: Of the processes.
     """
-    origin = tuple(communicator.broadcast(part, "origin", source=0) for part in like.origin)
+    features, outputs = (communicator.broadcast(part, "origin", source=0) for part in like.origin)
+    origin = (features, outputs)
     total = Moments.about(origin)
     for part in parts:
         total = total + moved(part, origin)
     scalars = torch.tensor([total.count, total.energy], dtype=torch.float64, device=total.inputs.device)
     count, energy = communicator.all_reduce(scalars, "moments").tolist()
-    names = ("input_sum", "output_sum", "inputs", "cross")
-    sums = {name: communicator.all_reduce(getattr(total, name), "moments") for name in names}
-    return replace(total, count=int(count), energy=energy, **sums)
+    return replace(
+        total,
+        count=int(count),
+        energy=energy,
+        input_sum=communicator.all_reduce(total.input_sum, "moments"),
+        output_sum=communicator.all_reduce(total.output_sum, "moments"),
+        inputs=communicator.all_reduce(total.inputs, "moments"),
+        cross=communicator.all_reduce(total.cross, "moments"),
+    )

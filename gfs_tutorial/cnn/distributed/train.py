@@ -26,7 +26,7 @@ from gfs_tutorial.cnn.distributed.step_batches import Drawn, StepBatches
 from gfs_tutorial.cnn.distributed.updates import Updates
 from gfs_tutorial.cnn.training import CHECK_EVERY, FitHistory, check_losses, train_mode
 from gfs_tutorial.cnn.training_checks import check_model
-from gfs_tutorial.distributed import Communicator
+from gfs_tutorial.distributed import Collectives
 from gfs_tutorial.distributed.alone import communicator_here
 
 __all__ = ["train"]
@@ -42,7 +42,7 @@ def train(
     teacher: nn.Module | None = None,
     checkpoint: str | Path | None = None,
     every: int = 500,
-    communicator: Communicator | None = None,
+    communicator: Collectives | None = None,
     progress: bool = True,
 ) -> FitHistory:
     """Train ``model`` in place on labels, or on what a ``teacher`` answers to the same images.
@@ -78,7 +78,11 @@ def train(
     start, device = time.perf_counter(), check_model(model)
     communicator = communicator or communicator_here()
     checks.positive_int("every", every)
-    settings = {**recipe.binding(), "images": len(dataset), "weights": fingerprint(model.state_dict())}
+    settings = {
+        **recipe.binding(),
+        "images": checks.length("dataset", dataset),
+        "weights": fingerprint(model.state_dict()),
+    }
     settings["teacher"] = None if teacher is None else fingerprint(teacher.state_dict())
     stored = SharedCheckpoint(checkpoint, "train 1", settings, communicator)
     updates = Updates(model, recipe, mean, std, teacher, communicator)
@@ -117,10 +121,10 @@ def train(
 
 
 def _batches(
-    dataset: Dataset, recipe: Recipe, start: int, communicator: Communicator, device: torch.device
+    dataset: Dataset, recipe: Recipe, start: int, communicator: Collectives, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     sampler = StepBatches(
-        dataset,
+        range(checks.length("dataset", dataset)),
         recipe.batch_size,
         recipe.steps,
         start=start,
@@ -138,7 +142,7 @@ def _batches(
     return iter(loader)
 
 
-def _mean(losses: Tensor, communicator: Communicator) -> Tensor:
+def _mean(losses: Tensor, communicator: Collectives) -> Tensor:
     return communicator.all_reduce(losses, "losses") / communicator.world
 
 

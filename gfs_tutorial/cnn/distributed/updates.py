@@ -17,7 +17,7 @@ from gfs_tutorial.cnn.distributed.recipe import Recipe
 from gfs_tutorial.cnn.distributed.step_batches import seed_of
 from gfs_tutorial.cnn.layout import training_layout
 from gfs_tutorial.cnn.training import distance_between, native_precision, one_cycle, optimizer_for
-from gfs_tutorial.distributed import Communicator
+from gfs_tutorial.distributed import Collectives
 
 __all__ = ["Updates"]
 
@@ -40,7 +40,7 @@ class Updates:
         mean: Sequence[float],
         std: Sequence[float],
         teacher: nn.Module | None,
-        communicator: Communicator,
+        communicator: Collectives,
     ):
         self.recipe, self.look, self.teacher = recipe, (mean, std), teacher
         self.communicator, self.device = communicator, next(model.parameters()).device
@@ -50,8 +50,11 @@ class Updates:
         self.precision = native_precision(self.device) if wanted == "auto" else wanted
         self.optimizer = optimizer_for(model, recipe.optimizer, recipe.lr, recipe.weight_decay)
         self.forward: nn.Module = model
+        self.parallel: DistributedDataParallel | None = None
         if communicator.world > 1:
-            self.forward = DistributedDataParallel(model, **_of_buffers(recipe.norms == "local"))
+            self.forward = self.parallel = DistributedDataParallel(
+                model, **_of_buffers(recipe.norms == "local")
+            )
 
     def step(self, step: int, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
         """Update the weights on the next batches; returns the loss of this process's part, a scalar."""
@@ -64,7 +67,7 @@ class Updates:
         for part in range(recipe.accumulate):
             images, labels = (tensor.to(self.device, non_blocking=True) for tensor in next(batches))
             last = part + 1 == recipe.accumulate
-            wait = contextlib.nullcontext() if last or self.forward is self.model else self.forward.no_sync()
+            wait = contextlib.nullcontext() if last or self.parallel is None else self.parallel.no_sync()
             with wait:
                 loss = self._loss(images, labels) / recipe.accumulate
                 loss.backward()
@@ -103,7 +106,7 @@ class Updates:
             buffer.copy_(self.communicator.broadcast(buffer, "buffers", source=0))
 
 
-def _of_buffers(follow: bool) -> dict[str, bool]:
+def _of_buffers(follow: bool) -> dict[str, Any]:
     """Option that lets all processes take rank 0's buffers before each pass; torch 2.14 renamed it."""
     names = inspect.signature(DistributedDataParallel).parameters
     return {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": follow}

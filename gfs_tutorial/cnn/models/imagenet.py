@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -64,7 +65,7 @@ def published_accuracy(name: str) -> tuple[float, float] | None:
     return metrics["acc@1"], metrics["acc@5"]
 
 
-def _catalogue(entry: str):
+def _catalogue(entry: str) -> Any:
     import torchvision
 
     return torchvision.models.get_weight(entry)
@@ -79,7 +80,9 @@ def _torchvision(function: str, entry: str) -> Network:
     def weights(model: nn.Module) -> str:
         url = _catalogue(entry).url  # torchvision writes the checksum into the name
         name = url.rpartition("/")[2]
-        digest = re.search(r"-([0-9a-f]{8,})\.", name)[1]
+        found = re.search(r"-([0-9a-f]{8,})\.", name)
+        assert found is not None, name
+        digest = found[1]
         state, source = load_weights(
             name, digest, lambda path: torch.hub.download_url_to_file(url, str(path), digest)
         )

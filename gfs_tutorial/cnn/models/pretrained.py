@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -92,11 +93,13 @@ def _efficientnet_lite0() -> Pretrained:
 
 def _published(name: str) -> Pretrained:
     model = build_imagenet(name)
-    source = IMAGENET[name].weights(model)
+    weights = IMAGENET[name].weights
+    assert weights is not None, name  # PRETRAINED has those alone
+    source = weights(model)
     return Pretrained(model.eval(), IMAGENET_MEAN, IMAGENET_STD, 224, 1000, source, "bilinear")
 
 
-PRETRAINED = {
+PRETRAINED: dict[str, Callable[[], Pretrained]] = {
     "resnet20-cifar10": _resnet20_cifar10,
     "resnet20-digits": _resnet20_digits,
     "efficientnet-lite0": _efficientnet_lite0,
