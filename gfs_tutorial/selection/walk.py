@@ -34,7 +34,8 @@ class Walk:
     ):
         self.activations, self.output_weights, self.norms = activations, output_weights, norms
         self.targets = targets.double()  # (m, C)
-        self.length, self._waiting = 0, []
+        self.length = 0
+        self._waiting: list[int] = []
         self._total = torch.zeros_like(self.targets)  # z, but for the picks that wait
 
     def add(self, neuron: int) -> None:
