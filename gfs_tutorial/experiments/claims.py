@@ -150,6 +150,10 @@ def _cifar10_longer() -> tuple[str, str]:
     return "accuracy of the fine-tuned subnetwork, " + "; ".join(words), _verdict(sum(rises), len(rises))
 
 
+def _seeds(number: int) -> str:
+    return "one seed" if number == 1 else f"mean of {number} seeds"
+
+
 def _imagenet_sample() -> tuple[str, str]:
     """A sample of photographs and another network cannot decide the claim, whatever comes out."""
     words, rows = [], own_figures("imagenet-laptop.json")
@@ -157,7 +161,7 @@ def _imagenet_sample() -> tuple[str, str]:
     for row in (row for row in rows if row["method"] == "pruned"):
         words.append(f"{row['top1']:.2f} at {row['macs'] / dense['macs']:.0%} of the MACs")
     outcome = (
-        f"top-1 on {dense['images']} photographs, mean of {dense['seeds']} seeds: dense {dense['top1']:.2f}, "
+        f"top-1 on {dense['images']} photographs, {_seeds(dense['seeds'])}: dense {dense['top1']:.2f}, "
         f"pruned without any training {', '.join(words)}; a sample of {dense['images']} cannot tell methods "
         "apart that lie a point from each other"
     )
