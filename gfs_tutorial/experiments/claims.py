@@ -67,8 +67,8 @@ def _compare(
     return outcome, _verdict(wins, total)
 
 
-def _good_subnetwork() -> tuple[str, str]:
-    found = thresholds(_rows("mnist-laptop", k=200), "subnetwork_train_accuracy", 0.98)
+def _good_subnetwork(name: str = "mnist-laptop") -> tuple[str, str]:
+    found = thresholds(_rows(name, k=200), "subnetwork_train_accuracy", 0.98)
     times = [run.t for run in found if run.t is not None]
     outcome = f"{len(times)} of {len(found)} runs reach 98% training accuracy with 200 of 1,000 neurons"
     if times:
@@ -175,6 +175,12 @@ CLAIMS = (
         "training error.",
         "`mnist --preset laptop`",
         _good_subnetwork,
+    ),
+    Claim(
+        f"{WOLFE}, abstract",
+        "The same with the logistic loss, which the authors train with.",
+        "`mnist --preset laptop-logistic`",
+        lambda: _good_subnetwork("mnist-laptop-logistic"),
     ),
     Claim(
         f"{WOLFE}, abstract",
