@@ -21,7 +21,7 @@ from gfs_tutorial.experiments.thresholds import fit_laws, reached_by_all, thresh
 
 __all__ = ["CLAIMS", "Claim", "table"]
 
-CIFAR10, CIFAR10_RAN = "cifar10-laptop-narrow", "`cifar10 --preset laptop-narrow`"
+CIFAR10, CIFAR10_RAN = "cifar10-laptop-narrow", "`cifar10 --preset laptop-narrow`: short training, one seed"
 WOLFE, YE = "Wolfe et al. (2024)", "Ye et al. (2020)"
 YES, NO, MIXED, OPEN = "holds here", "does not hold here", "holds in part", "not yet tested"
 Row = dict[str, Any]
