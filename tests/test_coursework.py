@@ -15,6 +15,7 @@ from gfs_tutorial import coursework, select_neurons, theory, train_sgd
 from gfs_tutorial.coursework import (
     Feedback,
     WrongAnswerError,
+    channels,
     check_backward_elimination,
     check_certificate,
     check_first_reached,
@@ -22,6 +23,7 @@ from gfs_tutorial.coursework import (
     check_loss,
     check_mean_field_output,
     check_neuron_scores,
+    check_refit,
     check_sgd_step,
     elimination,
     network,
@@ -40,6 +42,7 @@ EXERCISES = {
     check_backward_elimination: elimination.BACKWARD,
     check_certificate: theory_exercises.CERTIFICATE,
     check_first_reached: theory_exercises.FIRST_REACHED,
+    check_refit: channels.REFIT,
 }
 EVERY = pytest.mark.parametrize("check", EXERCISES, ids=lambda check: check.__name__)
 
@@ -368,6 +371,38 @@ REACHED = [
     (first_reached_that_sorts, "changes its arguments losses and times in place"),
 ]
 
+
+def refit(inputs, weights, kept, ridge):
+    A, W = inputs[:, kept], weights[kept]
+    return torch.linalg.solve(A.T @ A + ridge * torch.eye(len(kept)), A.T @ (inputs @ weights) + ridge * W)
+
+
+def refit_numpy(inputs, weights, kept, ridge):
+    """One long least-squares problem: the ridge as further rows."""
+    inputs, weights = np.asarray(inputs, float), np.asarray(weights, float)
+    A = np.vstack([inputs[:, kept], ridge**0.5 * np.eye(len(kept))])
+    return np.linalg.lstsq(A, np.vstack([inputs @ weights, ridge**0.5 * weights[kept]]), rcond=None)[0]
+
+
+def refit_in_place(inputs, weights, kept, ridge):
+    answer = refit(inputs, weights, kept, ridge)
+    weights[kept] = answer
+    return answer
+
+
+REFITS = [
+    (lambda A, W, kept, ridge: W[kept], "old weights of what is kept"),
+    (lambda A, W, kept, ridge: W[kept] * len(W) / len(kept), "old weights times C/k"),
+    (altered(refit, (" + ridge * W", "")), "towards zero and not towards the old weights"),
+    (altered(refit, (" + ridge * torch.eye(len(kept))", "")), "on the right-hand side only"),
+    (altered(refit, (" + ridge * W", " - ridge * W")), "subtracted on the right-hand side"),
+    (lambda A, W, kept, ridge: refit(A, W, kept, 0.0), "the ridge is left out"),
+    (altered(refit, ("ridge * ", "ridge * len(A) * ")), "multiplied by the number of rows"),
+    (lambda A, W, kept, ridge: refit(A, W, sorted(kept), ridge), "in ascending order"),
+    (lambda A, W, kept, ridge: refit(A, W, kept, ridge).T, r"shape \(1, 2\), and not of shape \(2, 1\)"),
+    (refit_in_place, "changes its argument weights in place"),
+]
+
 RIGHT = {
     check_mean_field_output: (output, output_numpy),
     check_loss: (loss, loss_numpy, half_squared_error),
@@ -377,6 +412,7 @@ RIGHT = {
     check_backward_elimination: (backward, backward_numpy),
     check_certificate: (certificate, certificate_by_the_package),
     check_first_reached: (first_reached, first_reached_numpy),
+    check_refit: (refit, refit_numpy),
 }
 WRONG = {
     check_mean_field_output: OUTPUTS,
@@ -387,6 +423,7 @@ WRONG = {
     check_backward_elimination: BACKWARDS,
     check_certificate: CERTIFICATES,
     check_first_reached: REACHED,
+    check_refit: REFITS,
 }
 
 
@@ -402,7 +439,7 @@ def test_right_answers_pass(check, function, seed):
 
 
 IN_NUMPY = {"greedy_by_scores", "certificate", *(f"{name}_numpy" for name in ["output", "loss", "scores"])}
-IN_NUMPY |= {"sgd_step_numpy", "backward_numpy", "first_reached_numpy"}
+IN_NUMPY |= {"sgd_step_numpy", "backward_numpy", "first_reached_numpy", "refit_numpy"}
 
 
 @EVERY

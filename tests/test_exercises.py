@@ -1,13 +1,19 @@
 """The exercises on the Markdown pages: enough of them, each with a folded solution, and its code is right."""
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 BOOK = Path(__file__).parents[1] / "book"
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(BOOK.glob("*.md"))}
+TITLES = {
+    re.search(r"# ([^\\\n]*)", path.read_text(encoding="utf-8"))[1]: path.stem
+    for path in sorted([*BOOK.glob("*.md"), *BOOK.glob("*.ipynb")])
+}
 EXERCISE = re.compile(r":::\{exercise\}[^\n]*\n:label: (\S+)\n")
 SOLUTION = re.compile(r":::\{solution\} (\S+)\n:class: dropdown\n(.*?)\n:::\n", re.DOTALL)
 CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -32,16 +38,29 @@ def test_a_chapter_of_theory_has_four_exercises_or_more(page):
     assert len(EXERCISE.findall(TEXTS[page])) >= 4
 
 
-@pytest.mark.parametrize("page", ["exercises-foundations", "exercises-experiments"])
-def test_a_notebook_has_four_exercises_or_more_with_those_at_its_end(page):
+@pytest.mark.parametrize("page", ["exercises-foundations", "exercises-experiments", "exercises-networks"])
+def test_a_chapter_has_four_exercises_or_more_on_the_page_of_its_part(page):
     for section in TEXTS[page].split("\n## ")[1:]:
         title = re.match(r"On \*(.*)\*\n", section)[1]
-        (notebook,) = (
-            text
-            for path in BOOK.glob("*.ipynb")
-            if f'"# {title}\\n"' in (text := path.read_text(encoding="utf-8"))
-        )
-        assert section.count(":::{exercise}") + notebook.count(":::{exercise}") >= 4, title
+        assert title in TITLES
+        assert section.count(":::{exercise}") >= 4, title
+
+
+def test_every_chapter_has_exercises():
+    """A notebook that measures what the page before it proves shares the exercises of that page."""
+    toc = yaml.safe_load((BOOK.parent / "_toc.yml").read_text(encoding="utf-8"))
+    parts = [part["chapters"] for part in toc["parts"] if part["caption"] != "Back matter"]
+    chapters = {Path(chapter["file"]).stem for part in parts for chapter in part}
+    measured = {"convex-hull-checks", "slopes-measured", "untrained-measured", "pretraining-measured"}
+    sections = re.findall(r"^## On \*(.*)\*$", "\n".join(TEXTS.values()), re.MULTILINE)
+    own = {page for page, text in TEXTS.items() if EXERCISE.search(text)}
+    assert chapters - measured == own | {TITLES[title] for title in sections}
+
+
+def test_notebooks_hold_no_directives_which_show_raw_on_colab():
+    for path in BOOK.glob("*.ipynb"):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            assert not re.search(r"^(:::|```\{)", "".join(cell["source"]), re.MULTILINE), path.name
 
 
 @pytest.mark.parametrize("label", PROGRAMS)

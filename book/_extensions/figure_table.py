@@ -23,7 +23,6 @@ ROOT = Path(__file__).parents[2]
 # Result files that no cell of a notebook reads by name: what becomes of their numbers.
 ELSEWHERE = {
     "mnist-quick.json": "the figure of the README, by `python benchmarks/readme_figure.py`",
-    "methods-laptop.json": "the verdicts of [](claims)",
     "variations-quick.json": "a test of the package, which runs the command again and compares",
     "benchmark-selection-small.json": "small networks, for [](greedy-forward-selection)",
     "benchmark-imagenet-estimate.json": "the costs of [](scale)",

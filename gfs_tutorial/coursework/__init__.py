@@ -5,6 +5,7 @@ Each check takes a function and returns a :class:`Feedback`; the page *For teach
 Chapter *For teachers*.
 """
 
+from gfs_tutorial.coursework.channels import check_refit
 from gfs_tutorial.coursework.elimination import check_backward_elimination
 from gfs_tutorial.coursework.feedback import Feedback, WrongAnswerError
 from gfs_tutorial.coursework.network import check_loss, check_mean_field_output, check_sgd_step
@@ -21,5 +22,6 @@ __all__ = [
     "check_loss",
     "check_mean_field_output",
     "check_neuron_scores",
+    "check_refit",
     "check_sgd_step",
 ]

@@ -82,7 +82,7 @@ def _own(file: str, where: str) -> list[tuple]:
             row["macs"],
             100 * row["top1"],
             100 * row["top5"],
-            f"{where}: {row['images']} photographs, {row['seeds']} seeds",
+            f"{where}: {row['images']} photographs, {row['seeds']} seed{'s' * (row['seeds'] > 1)}",
             f"`{file}`",
         )
         for row in rows
