@@ -255,6 +255,11 @@ BAD = {
         ValueError,
         "torch-pruning cannot follow",
     ),
+    "no weights yet": (
+        lambda: find_units(torchvision.models.resnet18(num_classes=2).to("meta"), torch.randn(1, 3, 64, 64)),
+        ValueError,
+        "on the meta device and has no weights: load",
+    ),
 }
 
 

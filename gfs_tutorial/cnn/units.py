@@ -77,12 +77,14 @@ def find_units(model: nn.Module, example_input: Tensor, *, verbose: bool = False
 
     Raises:
         TypeError: ``model`` is no module or ``example_input`` no tensor.
-        ValueError: the model does not accept the input, or has no unit.
+        ValueError: the model does not accept the input, has no weights yet, or has no unit.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if not isinstance(example_input, Tensor):
         raise TypeError(f"example_input must be a torch.Tensor, got {type(example_input).__name__}")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError("model lies on the meta device and has no weights: load them first")
     order = execution_order(model, example_input)
     graph = dependency_graph(model, example_input)
     modules = dict(model.named_modules())
