@@ -7,7 +7,7 @@ WITH_ID = re.compile(r'<script\b.*?</script>|(<[a-z][\w-]*\b[^<>]*?) id="([^"]+)
 
 
 def unique_ids(body):
-    """A page's body where only the first element of an id has it: every theorem comes as ``proof-content``."""
+    """A page's body where the first element of an id keeps it: all theorems come as ``proof-content``."""
     seen = set()
 
     def keep_first(found):

@@ -13,7 +13,7 @@ WITHOUT_BUTTON = ["navbar-logo.html", "icon-links.html", "sbt-sidebar-nav.html"]
 
 
 def drop_buttons(app, config):
-    """Before the theme fills in its own. (In _config.yml the options would replace all that Jupyter Book sets.)"""
+    """Before the theme fills in its own; options in _config.yml would replace all of Jupyter Book's."""
     config.html_theme_options.setdefault("navbar_persistent", [])
     config.html_sidebars.setdefault("search", WITHOUT_BUTTON)
 

@@ -110,7 +110,7 @@ class Visit:
 
 @pytest.fixture(scope="session")
 def tabs(browser):
-    """``tabs(theme, **options)`` lists the tabs that nobody uses; one that is there is faster than a new one."""
+    """``tabs(theme, **options)``: a context and its tabs that nobody uses, which are faster than new ones."""
     contexts, idle = {}, {}
 
     def free(theme, **options):

@@ -25,7 +25,7 @@ def chromium() -> str | None:
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Keeps its log to itself, and connections open; the browser may keep what it got, as from GitHub Pages."""
+    """Keeps its log to itself; the browser may keep connections and files, as with GitHub Pages."""
 
     protocol_version = "HTTP/1.1"
 
