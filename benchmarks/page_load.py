@@ -3,7 +3,7 @@
 Run: make book, then python benchmarks/page_load.py [--save results/benchmark-page-load.json]
 
 A phone of 390 pixels opens every page in a headless Chromium, first with an empty cache, then again with
-what another page left there. The connection is slowed down by the browser's own emulation; text is sent
+what that visit left there. The connection is slowed down by the browser's own emulation; text is sent
 compressed, as GitHub Pages sends it.
 """
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,16 @@ def test_the_import_is_light():
     assert not {"torchvision", "torch_pruning", "matplotlib", "mlxtend", "scipy", "sklearn"} & set(
         done.stdout.split()
     )
+
+
+def test_the_readme_says_of_the_built_pages_what_was_measured():
+    measured = json.loads((ROOT / "results" / "benchmark-page-load.json").read_text(encoding="utf-8"))
+    rows, text = measured["rows"], (ROOT / "README.md").read_text(encoding="utf-8")
+    paint, cold, warm = (
+        statistics.median(row[f"{key}_s"] for row in rows)
+        for key in ("cold_first_paint", "cold_load", "warm_load")
+    )
+    slowest = max(row["cold_load_s"] for row in rows)
+    assert f"The built book has {measured['megabytes']['all']:.1f} MB" in text
+    assert f"within {paint:.1f} s and are loaded within {cold:.1f} s at the first visit, {warm:.1f} s" in text
+    assert f"the slowest takes {slowest:.1f} s" in text

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "mnist-quick.json": "the figure of the README, by `python benchmarks/readme_figure.py`",
     "variations-quick.json": "a test of the package, which runs the command again and compares",
     "benchmark-selection-small.json": "small networks, for [](greedy-forward-selection)",
+    "benchmark-page-load.json": "size and loading time of this book, for the README",
     "benchmark-imagenet-estimate.json": "the costs of [](scale)",
     "shipped-checkpoints.json": "the trained networks that come with the package, see [](channels)",
 }
@@ -136,8 +137,11 @@ def uses(root=ROOT):
 
 
 def title_of(caption, length=56):
-    """The caption up to its first full stop or colon, cut between words where it is long."""
-    first = re.split(r"(?<=[^\d\s])[.:](?:\s|$)", caption, maxsplit=1)[0].replace("|", "\\|")
+    """The caption up to its first full stop or colon after a word, cut between words where it is long."""
+    ends = re.finditer(r"(?<=[^\d\s])[.:](?:\s|$)", caption)
+    starts = (caption[: end.start()] for end in ends)
+    first = next((start for start in starts if re.sub(r"\$[^$]*\$", "", start).strip()), caption)
+    first = first.replace("|", "\\|")
     if len(first) <= length or "$" in first:
         return first
     return f"{first[:length].rpartition(' ')[0].rstrip(',')} …"

@@ -74,15 +74,18 @@ class Visit:
         elsewhere: Addresses on other machines that it asked for (and could not reach, see ``OPTIONS``).
     """
 
-    def __init__(self, context, home):
+    def __init__(self, page, home):
         self.home = home, "data:", "blob:"
-        self.page, self.errors, self.elsewhere = context.new_page(), [], []
-        self.page.set_default_timeout(120_000)  # machines that test are busy
-        self.page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("requestfailed", lambda request: self.errors.append(f"failed: {request.url}"))
-        self.page.on("response", self.answered)
-        self.page.on("request", self.asked)
+        self.page, self.errors, self.elsewhere = page, [], []
+        self.listeners = {
+            "console": lambda said: said.type == "error" and self.errors.append(said.text),
+            "pageerror": lambda error: self.errors.append(str(error)),
+            "requestfailed": lambda request: self.errors.append(f"failed: {request.url}"),
+            "response": self.answered,
+            "request": self.asked,
+        }
+        for event, listener in self.listeners.items():
+            page.on(event, listener)
 
     def asked(self, request):
         if not request.url.startswith(self.home):
@@ -98,36 +101,48 @@ class Visit:
         self.page.evaluate("() => window.MathJax?.startup?.promise.then(() => true)")
         return self
 
+    def end(self):
+        """Leave the page as it was found, for the next visit."""
+        for event, listener in self.listeners.items():
+            self.page.remove_listener(event, listener)
+        self.page.emulate_media(media="null")
+
 
 @pytest.fixture(scope="session")
-def contexts(browser):
-    """``contexts(theme, **options)``: one for all tests that want the same, since a new one is slow."""
-    made = {}
+def tabs(browser):
+    """``tabs(theme, **options)``: a context and its tabs that nobody uses, which are faster than new ones."""
+    contexts, idle = {}, {}
 
-    def context(theme, **options):
+    def free(theme, **options):
         key = (theme, *sorted(options.items()))
-        if key not in made:
-            made[key] = browser.new_context(**{"reduced_motion": "reduce", **options})
+        if key not in contexts:
+            contexts[key], idle[key] = browser.new_context(**{"reduced_motion": "reduce", **options}), []
+            contexts[key].set_default_timeout(120_000)  # machines that test are busy
             for name in ("mode", "theme"):
-                made[key].add_init_script(f"try {{ localStorage.setItem('{name}', '{theme}') }} catch {{}}")
-        return made[key]
+                contexts[key].add_init_script(
+                    f"try {{ localStorage.setItem('{name}', '{theme}') }} catch {{}}"
+                )
+        return contexts[key], idle[key]
 
-    yield context
-    for each in made.values():
+    yield free
+    for each in contexts.values():
         each.close()
 
 
 @pytest.fixture
-def visit(contexts, site):
+def visit(tabs, site):
     """``visit(address, theme, width)`` opens a page of the book; the address may be of a file, too."""
     visits = []
 
     def open_page(address, theme="light", width=1280, **options):
         local = address.startswith("file:")
-        visits.append(Visit(contexts(theme, **options), "file:" if local else site))
-        visits[-1].page.set_viewport_size({"width": width, "height": 900})
-        return visits[-1].go(address if local else site + address)
+        context, idle = tabs(theme, **options)
+        seen = Visit(idle.pop() if idle else context.new_page(), "file:" if local else site)
+        visits.append((seen, idle))
+        seen.page.set_viewport_size({"width": width, "height": 900})
+        return seen.go(address if local else site + address)
 
     yield open_page
-    for seen in visits:
-        seen.page.close()
+    for seen, idle in visits:
+        seen.end()
+        idle.append(seen.page)

@@ -25,14 +25,20 @@ def chromium() -> str | None:
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    """Keeps its log to itself; the browser may keep connections and files, as with GitHub Pages."""
+
+    protocol_version = "HTTP/1.1"
+
     def log_message(self, *args):
         pass
+
+    def end_headers(self):
+        self.send_header("Cache-Control", "max-age=600")
+        super().end_headers()
 
 
 class Packing(Quiet):
     """Compresses text, as GitHub Pages does."""
-
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         path = Path(self.translate_path(self.path))
@@ -43,7 +49,6 @@ class Packing(Quiet):
         self.send_header("Content-Type", self.guess_type(str(path)))
         self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(content)))
-        self.send_header("Cache-Control", "max-age=600")
         self.end_headers()
         self.wfile.write(content)
 

@@ -35,7 +35,7 @@ def test_search_finds_every_term_of_the_glossary(visit, book):
         assert not (ROOT / f"{GLOSSARY}.md").exists(), "book/glossary.md is not in _toc.yml"
         pytest.fail("no glossary in _toc.yml")
     seen = visit("search.html")
-    seen.page.wait_for_function("window.Search && Search.hasIndex && Search.hasIndex()")
+    seen.page.wait_for_function("typeof Search !== 'undefined' && Search.hasIndex()")
     find = "term => Search._performSearch(...Search._parseQuery(term)).map(result => result[0])"
     results = {term: seen.page.evaluate(find, term) for term in terms(book)}
     assert len(results) > 20
