@@ -83,7 +83,7 @@ PRESETS = {
         LAPTOP,
         variations=("standard", "shuffled-labels", "sigmoid"),
         train_sizes=(500, 2000),
-        checkpoints=(0, 20, 60, 190, 600),
+        checkpoints=(0, 20, 60, 190),
         width=500,
         size=100,
         seeds=(0, 1),
