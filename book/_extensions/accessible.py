@@ -26,7 +26,7 @@ def unique_ids(body):
 
 
 def mend(app, pagename, templatename, context, doctree):
-    """Ids are unique; entries of a bibliography are items of its list; names and titles read as they should."""
+    """Ids are unique, entries of a bibliography items of its list; names and titles read as they should."""
     if "body" in context:
         body = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
         body = PAIR.sub(r"<strong>\2</strong>, <strong>\1</strong>", body)

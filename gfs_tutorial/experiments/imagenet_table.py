@@ -47,7 +47,7 @@ def own_figures(name: str) -> list[dict[str, Any]]:
 
 
 def figures_table() -> str:
-    """Published figures and ours, as a Markdown table, network by network, with its sources in a list below."""
+    """Published figures and ours, as a Markdown table, network by network; sources in a list below."""
     lines = ["| network | method | MACs | top-1 | top-5 | measured on |", "|---|---|---|---|---|---|"]
     rows: list[tuple] = [
         (r.network, r.method, r.macs, r.top1, None, "ImageNet-1k", r.source) for r in PUBLISHED
