@@ -42,7 +42,7 @@ def test_means_over_seeds_at_the_largest_calibration(stored):
 
 
 def test_the_table_has_the_published_figures_and_says_what_a_sample_is(stored):
-    lines = figures_table().splitlines()
+    lines = figures_table().split("\n\n")[0].splitlines()
     assert len({line.count("|") for line in lines}) == 1
     for published in PUBLISHED:
         assert any(
@@ -53,6 +53,16 @@ def test_the_table_has_the_published_figures_and_says_what_a_sample_is(stored):
     own = [line for line in lines if "ours" in line]
     assert len(own) == 3 and all("a sample: 300 photographs" in line for line in own)
     assert "| 200M | 62.0 | 72.0 |" in own[1]
+
+
+def test_each_row_has_the_number_of_its_source_and_each_source_stands_once_in_the_list(stored):
+    table, notes = (part.splitlines() for part in figures_table().split("\n\n"))
+    assert [note.split(". ")[0] for note in notes] == [str(i + 1) for i in range(len(notes))]
+    sources = {f"({note.split('. ')[0]}) |": note for note in notes}
+    found = {row.split("|")[2].strip(): sources[row[row.rindex("(") :]] for row in table[2:]}
+    assert PUBLISHED[0].source in found["GFS"] and "torchvision" in found["dense, our start"]
+    assert "`results/imagenet-laptop.json`, 2 seeds" in found["ours, pruned"]
+    assert len(set(notes)) == len(notes) and set(found.values()) == set(notes)
 
 
 def test_the_claim_stays_open_whatever_a_sample_says(stored):

@@ -47,27 +47,25 @@ def own_figures(name: str) -> list[dict[str, Any]]:
 
 
 def figures_table() -> str:
-    """Published figures and ours, as a Markdown table, network by network."""
-    lines = [
-        "| network | method | MACs | top-1 | top-5 | measured on | source |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    """Published figures and ours, as a Markdown table, network by network; sources in a list below."""
+    lines = ["| network | method | MACs | top-1 | top-5 | measured on |", "|---|---|---|---|---|---|"]
     rows: list[tuple] = [
         (r.network, r.method, r.macs, r.top1, None, "ImageNet-1k", r.source) for r in PUBLISHED
     ]
     for name in CATALOGUE:
         published = published_accuracy(name)
         assert published is not None, name  # torchvision has all of the catalogue
-        rows.append(
-            (name, "dense, the weights that we prune", None, *published, "ImageNet-1k", "torchvision")
-        )
+        source = "torchvision, for the weights that the study starts from"
+        rows.append((name, "dense, our start", None, *published, "ImageNet-1k", source))
     for file, where in STORED.items():
         rows += _own(file, where)
+    notes = list(dict.fromkeys(row[-1] for row in rows))
     for network in dict.fromkeys(row[0] for row in rows):
         for _, method, macs, top1, top5, where, source in (row for row in rows if row[0] == network):
             cells = (_millions(macs), f"{top1:.1f}", "" if top5 is None else f"{top5:.1f}")
-            lines.append(f"| {network} | {method} | {' | '.join(cells)} | {where} | {source} |")
-    return "\n".join(lines)
+            number = notes.index(source) + 1
+            lines.append(f"| {network} | {method} | {' | '.join(cells)} | {where} ({number}) |")
+    return "\n".join([*lines, "", *(f"{i}. {note}" for i, note in enumerate(notes, 1))])
 
 
 def _own(file: str, where: str) -> list[tuple]:
@@ -82,8 +80,8 @@ def _own(file: str, where: str) -> list[tuple]:
             row["macs"],
             100 * row["top1"],
             100 * row["top5"],
-            f"{where}: {row['images']} photographs, {row['seeds']} seed{'s' * (row['seeds'] > 1)}",
-            f"`{file}`",
+            f"{where}: {row['images']} photographs",
+            f"`results/{file}`, {row['seeds']} seed{'s' * (row['seeds'] > 1)}",
         )
         for row in rows
     ]

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 __all__ = ["PUBLISHED", "Published", "fractions"]
 
-SOURCE = "authors' repository of i-SpaSP, its table of ImageNet results"
+SOURCE = (
+    "the repository of i-SpaSP, another method by authors of Wolfe et al. (2024): "
+    "its table of ImageNet results"
+)
 
 
 @dataclass(frozen=True)
