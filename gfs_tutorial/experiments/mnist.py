@@ -94,6 +94,9 @@ PRESETS = {
         checkpoints=LAPTOP.checkpoints[:-2],  # an iteration costs seven times as much: stop at 2,000
         seeds=(0, 1),
     ),
+    "laptop-widest": replace(
+        LAPTOP, widths=(10_000,), train_sizes=(1000, 4000), checkpoints=LAPTOP.checkpoints[:-4], seeds=(0,)
+    ),
     "laptop-digits": replace(LAPTOP, labels="one-hot", train_sizes=(1000, 4000, 15_000)),
     "laptop-logistic": replace(
         LAPTOP, **LOGISTIC, train_sizes=(1000, 4000), checkpoints=LAPTOP.checkpoints[::2], seeds=(0, 1)
