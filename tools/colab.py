@@ -31,7 +31,8 @@ def environment(folder: Path) -> Path:
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PREINSTALLED], check=True)
+    # Each time, as an interrupted run leaves half of an environment: where all is there, this takes seconds.
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *PREINSTALLED], check=True)
     subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "gfs-tutorial"], check=True)
     return python
 
