@@ -35,10 +35,14 @@ PROBLEMS = """() => {
 }"""
 
 
+SETTLED = 500  # milliseconds: the theme's script waits 300 after a change of width before it follows
+
+
 def turned(page, theme, width):
     """Give the page another theme and width, without loading it again."""
     page.set_viewport_size({"width": width, "height": 900})
     page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+    page.wait_for_timeout(SETTLED)
 
 
 def check(seen):
