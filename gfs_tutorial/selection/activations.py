@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gfs_tutorial.networks import ACTIVATIONS, TwoLayerNet
 
-__all__ = ["RecomputedActivations", "StoredActivations", "activations_of"]
+__all__ = ["RecomputedActivations", "StoredActivations", "activations_of", "whole_blocks"]
 
 CHUNK = 2**17  # activations widened to float64 at once: 1 MiB, which stays in the cache
 TILE = 2**11  # rows of the data widened at once
@@ -22,7 +22,7 @@ IN_PLACE = 2**22  # activations that the nonlinearity is applied to at once
 SHARE = 0.7  # of the free memory that the activations may take
 
 
-def full(columns: int) -> int:
+def whole_blocks(columns: int) -> int:
     """The number of columns from ``columns`` on that a product with all activations takes no longer for."""
     return -(-columns // WIDTH) * WIDTH
 
@@ -48,7 +48,7 @@ class StoredActivations:
         N, m = self.shape
         if len(vectors) == 1:
             return torch.mv(self.hidden, vectors[0])[None]
-        block = vectors.new_zeros(m, full(len(vectors)))  # (m, p and up)
+        block = vectors.new_zeros(m, whole_blocks(len(vectors)))  # (m, p and up)
         block[:, : len(vectors)] = vectors.T
         whole = N - N % SLAB
         # Slabs, for the matrix products of CPU libraries are slow where one side is so much the longer.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gfs_tutorial.selection.activations import RecomputedActivations, StoredActivations, full
+from gfs_tutorial.selection.activations import RecomputedActivations, StoredActivations, whole_blocks
 from gfs_tutorial.selection.basis import Basis
 from gfs_tutorial.selection.pending import PendingPicks
 from gfs_tutorial.selection.statistics import Statistics
@@ -90,7 +90,7 @@ class BoundedScores:
         rows = self.activations.rows(some) * self.output_weights[some].norm(dim=1, keepdim=True)  # (n, m)
         sample = rows[:, :: max(1, self.m // SAMPLE)]  # (n, s): any directions will do, these are good ones
         axes = torch.linalg.eigh((sample @ sample.T).double()).eigenvectors  # (n, n), ascending
-        room = full(count // SHARE + self.B.shape[1]) - self.B.shape[1]  # the targets are taken, too
+        room = whole_blocks(count // SHARE + self.B.shape[1]) - self.B.shape[1]  # the targets are taken, too
         return axes[:, -room:].T.to(rows.dtype) @ rows
 
     def _extend(self, vectors: Tensor) -> None:
@@ -136,7 +136,7 @@ class BoundedScores:
 
     def _likely(self, near: Tensor, residual: Tensor) -> Tensor:
         """Activations of as many neurons that may soon be picked as the next read takes for free, (p, m)."""
-        free = full(len(self.pending)) - len(self.pending)
+        free = whole_blocks(len(self.pending)) - len(self.pending)
         others = near[~torch.isin(near, torch.tensor(list(self.pending.counts), device=near.device))]
         scores, _ = self._computed(others, residual)
         best = others[scores.topk(min(free, len(others)), largest=False).indices]
