@@ -103,7 +103,7 @@ PRESETS = {
     "laptop-narrow": replace(
         LAPTOP,
         networks=("resnet20-narrow",),
-        iterations=(100, 400),
+        iterations=(100, 400, 1600),
         candidates=10,
         selection_batch=64,
         between=2,
