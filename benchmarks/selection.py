@@ -44,7 +44,7 @@ SETTINGS = {
         "neurons": 10_000,
         "size": 200,
         "outputs and iterations": [[1, 100], [10, 100], [1, 500]],
-        "brute_force_steps": 1,
+        "brute_force_steps": 3,
         "repeats": 2,
     },
     "small": {"neurons": 1_000, "rows": 2_000, "size": 100, "iterations": [0, 100, 300], "repeats": 9},

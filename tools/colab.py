@@ -1,4 +1,4 @@
-"""Run every notebook as Colab would: ``python tools/colab.py``, under the Python that Colab has (3.12).
+"""Run every notebook as Colab would: ``python tools/colab.py``, under a Python that Colab has (3.12, 3.13).
 
 A virtual environment stands for Colab's machine: torch and its company are there, this repository is not.
 Each notebook is copied into an empty folder and run from top to bottom; the first finds the package missing
