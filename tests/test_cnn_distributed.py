@@ -228,7 +228,7 @@ def test_moments_about_another_origin_are_those_of_the_shifted_rows():
 def test_any_number_of_processes_prunes_like_one(inputs):
     images = calibration_images()[0].double()[..., :8, :8]  # 64 positions at most: none is left out
     options = {"macs": 0.6, "inputs": inputs, "seed": 1}
-    expected, report = prune(network().double(), [images], **options, floor=0.04)
+    expected, report = prune(network().double(), [images], **options)
 
     def one(communicator):
         return prune_shared(network().double(), images, **options, communicator=communicator)
@@ -336,7 +336,7 @@ def saved(job, name):
 
 def test_two_processes_select_and_prune_like_one(job):
     expected = selected()
-    _, report = prune(network(), [calibration_images()[0]], macs=0.6, inputs="pruned", floor=0.04)
+    _, report = prune(network(), [calibration_images()[0]], macs=0.6, inputs="pruned")
     first, second = saved(job, "selected")
     assert_same(first["state"], second["state"])
     for found in (first, second):

@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from gfs_tutorial import checks
 from gfs_tutorial.cnn.allocation import allocate, uniform_counts
-from gfs_tutorial.cnn.cost import MacModel
+from gfs_tutorial.cnn.cost import MacModel, count_parameters
 from gfs_tutorial.cnn.ranking import METHODS
 from gfs_tutorial.cnn.rebuild import INPUTS
 from gfs_tutorial.cnn.unit_selection import SCALINGS
 
-__all__ = ["Options"]
+__all__ = ["Options", "floor_for"]
 
 ALLOCATIONS = ("error", "uniform")
+SMALL = 1_000_000  # parameters below which a unit keeps a tenth of its candidates in any case
+
+
+def floor_for(model: object, floor: float | None) -> float:
+    """The share of its candidates that a unit keeps in any case: as given, else by the size of the model."""
+    if floor is not None:
+        return float(floor)
+    return 0.1 if isinstance(model, nn.Module) and count_parameters(model) < SMALL else 0.04
 
 
 @dataclass(frozen=True)
@@ -27,22 +35,24 @@ class Options:
         ValueError: an argument does not fit, by itself or beside another.
     """
 
-    macs: float | None
-    ratio: float | None
-    counts: dict[str, int] | None
-    method: str
-    own_scores: bool  # of importance, in place of the method
-    allocation: str
-    refit: bool
-    inputs: str
-    recalibrate: bool
-    scaling: str
-    with_replacement: bool
-    multiple: int
     floor: float
-    seed: int
+    macs: float | None = None
+    ratio: float | None = None
+    counts: dict[str, int] | None = None
+    method: str = "ols"
+    own_scores: bool = False  # of importance, in place of the method
+    allocation: str = "error"
+    refit: bool = True
+    inputs: str = "pruned"
+    recalibrate: bool = False
+    scaling: str = "mean"
+    with_replacement: bool = False
+    multiple: int = 1
+    seed: int = 0
 
     def __post_init__(self) -> None:
+        checks.positive_int("multiple", self.multiple)
+        checks.integer_at_least("seed", self.seed, 0)
         checks.one_of("method", self.method, METHODS)
         checks.one_of("allocation", self.allocation, ALLOCATIONS)
         checks.one_of("inputs", self.inputs, INPUTS)

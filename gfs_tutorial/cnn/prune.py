@@ -26,7 +26,7 @@ from gfs_tutorial.cnn.checkpoint import Checkpoint, fingerprint
 from gfs_tutorial.cnn.cost import count_macs, count_parameters
 from gfs_tutorial.cnn.curves import measure_curves
 from gfs_tutorial.cnn.images import gather_images
-from gfs_tutorial.cnn.options import Options
+from gfs_tutorial.cnn.options import Options, floor_for
 from gfs_tutorial.cnn.ranking import Ranking
 from gfs_tutorial.cnn.rebuild import rebuild
 from gfs_tutorial.cnn.recalibration import recalibrate_norms
@@ -34,8 +34,6 @@ from gfs_tutorial.cnn.report import PruneReport
 from gfs_tutorial.cnn.units import Unit
 
 __all__ = ["PruneReport", "prune"]
-
-SMALL = 1_000_000  # parameters below which a unit keeps a tenth of its candidates in any case
 
 
 def prune(
@@ -110,8 +108,6 @@ def prune(
             that cannot be met, or a checkpoint of another run.
     """
     start = time.perf_counter()
-    if floor is None:
-        floor = 0.1 if isinstance(model, nn.Module) and count_parameters(model) < SMALL else 0.04
     options = Options(
         macs=None if macs is None else float(macs),
         ratio=None if ratio is None else float(ratio),
@@ -124,9 +120,9 @@ def prune(
         recalibrate=recalibrate,
         scaling=scaling,
         with_replacement=with_replacement,
-        multiple=checks.positive_int("multiple", multiple),
-        floor=float(floor),
-        seed=checks.integer_at_least("seed", seed, 0),
+        multiple=multiple,
+        floor=floor_for(model, floor),
+        seed=seed,
     )
     listed = list(batches) if isinstance(batches, Iterable) and not isinstance(batches, Tensor) else batches
     images = gather_images(listed)

@@ -16,7 +16,7 @@ from gfs_tutorial.cnn.cost import count_macs, count_parameters
 from gfs_tutorial.cnn.curves import measure_curves
 from gfs_tutorial.cnn.distributed.calibration import SharedCalibration
 from gfs_tutorial.cnn.distributed.shared_checkpoint import SharedCheckpoint
-from gfs_tutorial.cnn.options import Options
+from gfs_tutorial.cnn.options import Options, floor_for
 from gfs_tutorial.cnn.ranking import Ranking
 from gfs_tutorial.cnn.rebuild import rebuild
 from gfs_tutorial.cnn.report import PruneReport
@@ -34,7 +34,7 @@ def prune_shared(
     method: str = "ols",
     inputs: str = "pruned",
     multiple: int = 1,
-    floor: float = 0.04,
+    floor: float | None = None,
     seed: int = 0,
     checkpoint: str | Path | None = None,
     communicator: Collectives | None = None,
@@ -89,7 +89,7 @@ def prune_to_budgets(
     method: str = "ols",
     inputs: str = "pruned",
     multiple: int = 1,
-    floor: float = 0.04,
+    floor: float | None = None,
     seed: int = 0,
     checkpoint: str | Path | None = None,
     communicator: Collectives | None = None,
@@ -103,8 +103,9 @@ def prune_to_budgets(
     progress = progress and communicator.rank == 0
     if method == "loss":
         raise ValueError("method 'loss' shares out candidates, not images: see select_by_loss(communicator=)")
-    plain = {"method": method, "inputs": inputs, "multiple": multiple, "floor": float(floor), "seed": seed}
-    every = [(float(macs), _options(macs, plain)) for macs in budgets]
+    plain: dict[str, Any] = {"method": method, "inputs": inputs, "multiple": multiple, "seed": seed}
+    plain["floor"] = floor_for(model, floor)
+    every = [(float(macs), Options(macs=float(macs), **plain)) for macs in budgets]  # checked before any work
     dense = SharedCalibration(model, dataset, communicator, seed=seed, progress=progress)
     settings = {**plain, "images": dense.size, "weights": fingerprint(model.state_dict())}
     measured = SharedCheckpoint(checkpoint, "prune_shared 1", settings, communicator)
@@ -129,22 +130,6 @@ def prune_to_budgets(
                 time.perf_counter() - start,
             ),
         )
-
-
-def _options(macs: float, plain: dict[str, Any]) -> Options:
-    """Checked before any work is done."""
-    return Options(
-        macs=float(macs),
-        ratio=None,
-        counts=None,
-        own_scores=False,
-        allocation="error",
-        refit=True,
-        recalibrate=False,
-        scaling="mean",
-        with_replacement=False,
-        **plain,
-    )
 
 
 def _beside(checkpoint: Path, macs: float) -> Path:
