@@ -7,6 +7,8 @@ finished row is written at once, and a second start goes on where the first one 
 
     default                 prune(model, images, macs=...)
     uniform                 the same with the same share of every unit
+    local, loss             the same as default, but channels are ranked by the error of their layer, or by the
+                            loss of the network, on labels (the papers' criterion)
     RIVAL, ours             a rival's scores, given our allocation and refit
     ..., inputs dense       these with consumers fitted on what the dense network feeds them, the quicker way
     RIVAL, standard         lowest scores of the whole network go, then batch norms are recalibrated
@@ -118,6 +120,8 @@ def variants(trial: Trial, macs: float) -> Iterator[tuple[str, Callable[[], nn.M
                 f"{rival}, ours{comma}",
                 lambda rival=rival, inputs=inputs: trial.ours_with(rival, macs, inputs),
             )
+    for method in ("local", "loss"):
+        yield method, lambda method=method: trial.ours(macs, method=method)
     for rival in RIVALS:
         yield f"{rival}, standard", lambda rival=rival: trial.standard(rival, macs)
 

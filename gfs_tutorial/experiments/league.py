@@ -10,7 +10,8 @@ from gfs_tutorial import checks
 
 __all__ = ["OURS", "cells_table", "half_width", "leaders", "leaders_table", "league_table"]
 
-OURS = ("default", "inputs dense", "uniform", "uniform, inputs dense")  # selection by matching pursuit
+# Greedy selection: by matching pursuit, by the error of a layer, by the loss of the network.
+OURS = ("default", "inputs dense", "uniform", "uniform, inputs dense", "local", "loss")
 # Images that each network was evaluated on: all of CIFAR-10's test images, a half of 600 photographs.
 EVALUATED = {"resnet20-cifar10": 10_000, "efficientnet-lite0": 300}
 COLUMNS = {
