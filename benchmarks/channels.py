@@ -7,8 +7,8 @@ finished row is written at once, and a second start goes on where the first one 
 
     default                 prune(model, images, macs=...)
     uniform                 the same with the same share of every unit
-    local, loss             the same as default, but channels are ranked by the error of their layer, or by the
-                            loss of the network, on labels (the papers' criterion)
+    local, loss             the default with channels ranked by the error of their layer, or by the loss of
+                            the network on labels (the papers' criterion)
     RIVAL, ours             a rival's scores, given our allocation and refit
     ..., inputs dense       these with consumers fitted on what the dense network feeds them, the quicker way
     RIVAL, standard         lowest scores of the whole network go, then batch norms are recalibrated
