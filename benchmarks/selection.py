@@ -47,13 +47,14 @@ SETTINGS = {
         "brute_force_steps": 3,
         "repeats": 2,
     },
-    "small": {"neurons": 1_000, "rows": 2_000, "size": 100, "iterations": [0, 100, 300], "repeats": 9},
+    "small": {"neurons": 1_000, "rows": 2_000, "size": 100, "iterations": [0, 100, 300], "repeats": 25},
     "grid": {
         "neurons": [100, 1_000, 10_000],
         "rows": [100, 1_000, 10_000],
         "sizes": [50, 200],
         "iterations": 100,
         "repeats": 3,
+        "seconds": 3,  # more repeats than that until so long has passed: pauses weigh little then
     },
     "memory": {"neurons": 4_000, "rows": 60_000, "size": 50},
     "seed": 0,
@@ -183,7 +184,7 @@ def grid() -> list[dict[str, object]]:
             H = hidden.T.contiguous()
             for k in s["sizes"]:
                 fast, plain = [], []
-                for _ in range(s["repeats"]):
+                while len(fast) < s["repeats"] or sum(fast + plain) < s["seconds"]:
                     spent, path = select(H, B, y, k)
                     fast.append(spent)
                     plain.append(select(H, B, y, k, plain=True)[0])
