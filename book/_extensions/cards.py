@@ -14,12 +14,13 @@ CHOSEN = re.compile(
 
 
 def labelled(table):
-    """A table whose cells carry their column's heading as ``data-label``."""
+    """A table whose cells carry their column's heading as ``data-label``, if there is anything in them."""
     soup = BeautifulSoup(table, "html.parser")
     headings = [heading.get_text(" ", strip=True) for heading in soup.select("thead th")]
     for row in soup.select("tbody tr"):
         for heading, cell in zip(headings, row.find_all("td")):
-            cell["data-label"] = heading
+            if cell.get_text(strip=True):
+                cell["data-label"] = heading
     soup.table["class"] = [*soup.table.get("class", ()), "cards"]
     return str(soup)
 
