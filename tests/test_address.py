@@ -1,11 +1,13 @@
 """The repository's address: one place, every other place agrees, and a fork can change it."""
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import address
+import book_cell
 import pytest
 import setup_cell
 
@@ -40,6 +42,8 @@ def test_a_fork_sets_its_address_everywhere(copy):
         assert not [form for form in address.forms(before) if form in text], path
     assert f"git+{FORK}\n" in setup_cell.first_cell(copy / "book/mnist.ipynb")
     assert "some-one.github.io/pruning.book" in (copy / "pyproject.toml").read_text()
+    link = "(https://some-one.github.io/pruning.book/book/mnist.html)"
+    assert link in book_cell.book_cell(copy / "book/mnist.ipynb")["source"][0]
     address.set_address(before, copy)
     for path in address._files(copy):
         assert path.read_bytes() == (ROOT / path.relative_to(copy)).read_bytes(), path
@@ -64,6 +68,26 @@ def test_a_set_up_cell_that_was_edited_is_found(copy):
     path = copy / "book/mnist.ipynb"
     path.write_text(path.read_text(encoding="utf-8").replace("pick_device()", "pick_device( )"), "utf-8")
     assert address.disagreements(copy) == ["mnist.ipynb: the set-up cell is not that of tools/setup_cell.py"]
+
+
+@pytest.mark.parametrize("change", ["missing", "moved", "shown in the book", "another page"])
+def test_a_cell_that_does_not_lead_to_its_page_of_the_book_is_found_and_mended(copy, change):
+    path = copy / "book/mnist.ipynb"
+    before = path.read_bytes()
+    content = json.loads(before)
+    place = next(i for i, cell in enumerate(content["cells"]) if cell["id"] == book_cell.ID)
+    cell = content["cells"].pop(place)
+    if change == "shown in the book":
+        cell["metadata"] = {}
+    if change == "another page":
+        cell["source"] = [cell["source"][0].replace("mnist.html", "channels.html")]
+    if change != "missing":
+        content["cells"].insert(place + (change == "moved"), cell)
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (wrong,) = address.disagreements(copy)
+    assert wrong == "mnist.ipynb: the cell before it is not that of tools/book_cell.py"
+    assert address.set_address(address.current(copy), copy) == [path]
+    assert path.read_bytes() == before
 
 
 def test_names_that_only_begin_alike_and_other_projects_are_left_alone(copy):

@@ -14,6 +14,7 @@ pytest.importorskip("sphinx")
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_extensions"))
 
+import cards  # noqa: E402
 import chapter_links  # noqa: E402
 import figure_table  # noqa: E402
 
@@ -69,6 +70,22 @@ def test_a_figure_has_alt_text_and_a_caption_that_stands_alone(page):
             assert len(markup["image"]["alt"]) > 40
             assert len(markup["figure"]["caption"]) > 20
             assert markup["figure"]["name"].startswith("fig-")
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_links_in_notebooks_have_words_of_their_own(page):
+    assert "[](" not in text(page), "Sphinx fills in the title of the page, Colab and GitHub show nothing"
+
+
+def test_values_of_a_card_carry_the_headings_of_their_columns():
+    table = "<table class='t'><thead><tr><th>claim</th><th><p>what came out</p></th></tr></thead>"
+    table += "<tbody><tr><td>one</td><td>two</td></tr></tbody></table>"
+    page = f'<div class="cell tag_cards docutils"><div>{table}</div></div><div class="cell">{table}</div>'
+    context = {"body": page}
+    cards.label_tables(None, "page", None, context, None)
+    first, second = context["body"].split('<div class="cell">')
+    assert 'class="t cards"' in first and '<td data-label="what came out">two</td>' in first
+    assert second == page.split('<div class="cell">')[1]
 
 
 def test_names_of_figures_are_used_once():

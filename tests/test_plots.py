@@ -183,6 +183,30 @@ def test_a_stamp_names_the_run_the_data_and_the_machine():
     assert figure.get_supxlabel() == f"mnist --preset laptop | {images} | a processor, 2 cores | 2026-11-22"
 
 
+def test_a_long_stamp_makes_no_picture_wider():
+    record = {"command": "run", "data": "words " * 40, "hardware": "a processor", "date": "2026-11-22"}
+    figure = plt.figure(figsize=(5, 3))
+    plots.stamp(figure.add_subplot(), record)
+    figure.canvas.draw()
+    assert figure.get_tightbbox(figure.canvas.get_renderer()).width <= 5
+
+
+def test_grids_of_channels_that_share_their_axes_begin_with_the_same_unit():
+    panels = plt.subplots(1, 2, sharey=True)[1]
+    for ax in panels:
+        plots.which_channels({"first": [0], "last": [1]}, {"first": 2, "last": 2}, ax=ax)
+    assert all(ax.yaxis_inverted() for ax in panels)
+
+
+def test_a_method_without_a_point_in_a_panel_is_not_in_its_legend_and_keeps_its_marker():
+    row = {"m": 100, "t": 10, "before": 0.3, "after": 0.4}
+    rows = [{**row, "method": "one"}, {**row, "method": "two", "before": None}, {**row, "method": "three"}]
+    names = {"one": "A", "two": "B", "three": "C"}
+    before, after = (plots.methods(rows, key, names) for key in ("before", "after"))
+    assert [text.get_text() for text in before.get_legend().get_texts()] == ["A", "C"]
+    assert before.lines[-1].get_marker() == after.lines[-1].get_marker()
+
+
 def test_digits_are_drawn_with_their_titles():
     figure = plots.show_digits(torch.rand(12, 784), [str(i) for i in range(12)])
     assert [ax.get_title() for ax in figure.axes[:12]] == [str(i) for i in range(12)]

@@ -1,7 +1,8 @@
 """Print, check or set the address of the repository, for a fork: ``make address URL=https://github.com/you/name``.
 
 The address stands in ``pyproject.toml``, under ``[project.urls]``. Every other place that needs it (set-up
-cells, launch buttons, badges, CITATION.cff, links) is rewritten from there; a test fails if one disagrees.
+cells and the links to the book before them, launch buttons, badges, CITATION.cff, links) is rewritten from
+there; a test fails if one disagrees.
 Standard library only, so that it runs before anything is installed.
 """
 
@@ -12,7 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setup_cell import CELL, first_cell, stamp
+import book_cell
+import setup_cell
 
 __all__ = ["current", "disagreements", "forms", "set_address"]
 
@@ -64,7 +66,8 @@ def set_address(address: str, root: Path = ROOT) -> list[Path]:
         if after != before:
             path.write_text(after, encoding="utf-8")
             changed.append(path)
-    stamped = [path for path in _notebooks(root) if stamp(path, address)]
+    stamped = [path for path in _notebooks(root) if setup_cell.stamp(path, address)]
+    stamped += [path for path in _notebooks(root) if book_cell.stamp(path, new[-1], root)]
     return sorted({*changed, *stamped})
 
 
@@ -78,8 +81,10 @@ def disagreements(root: Path = ROOT) -> list[str]:
         if f": {address}\n" not in path.read_text(encoding="utf-8"):
             wrong.append(f"{path.name} does not have {address}")
     for path in _notebooks(root):
-        if first_cell(path) != CELL.format(address=address):
+        if setup_cell.first_cell(path) != setup_cell.CELL.format(address=address):
             wrong.append(f"{path.name}: the set-up cell is not that of tools/setup_cell.py")
+        if book_cell.book_cell(path) != book_cell.expected(path, site, root):
+            wrong.append(f"{path.name}: the cell before it is not that of tools/book_cell.py")
     ours = "|".join({re.escape(name), re.escape(NAME)})
     repositories = re.compile(
         rf"(?:(?:github|raw\.githubusercontent)\.com|colab\.research\.google\.com/github)/([\w-]+)/({ours}){END}"
@@ -107,7 +112,7 @@ def _files(root: Path) -> list[Path]:
 
 
 def main(arguments: list[str]) -> int:
-    """Set the address if one is given, and the set-up cells anyway; print what was done."""
+    """Set the address if one is given, and the cells of the notebooks anyway; print what was done."""
     try:
         changed = set_address(arguments[0] if arguments else current())
     except ValueError as error:

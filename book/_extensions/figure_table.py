@@ -219,7 +219,7 @@ class FigureTable(SphinxDirective):
         execution = getattr(self.env, "nb_metadata", {})
         runtimes = {page: (data.get("exec_data") or {}).get("runtime") for page, data in execution.items()}
         lines = file_table() if self.arguments == ["files"] else table(runtimes)
-        parent = nodes.container(classes=["figure-table"])
+        parent = nodes.container(classes=["figure-table", "cards"])
         self.state.nested_parse(StringList(lines, source=self.env.docname), self.content_offset, parent)
         return [parent]
 

@@ -24,32 +24,32 @@ def draw_unit(channels: int = 6, removed: Sequence[int] = (1, 4), *, ax: Axes | 
         removed: Which of them are crossed out.
         ax: Axes to draw on; ``None`` makes a figure.
     """
-    ax = ax or plt.subplots(figsize=(7.2, 3.4))[1]
+    ax = ax or plt.subplots(figsize=(6.4, 3.4))[1]
     ax.set(xlim=(0, 10), ylim=(0.4, 4.3))
     ax.axis("off")
     for x, name, color in (
-        (1.0, "conv 1\nproducer", "blue"),
+        (0.9, "conv 1\nproducer", "blue"),
         (2.7, "norm,\nReLU", "black"),
-        (6.6, "conv 2\nconsumer", "vermillion"),
+        (6.5, "conv 2\nconsumer", "vermillion"),
     ):
         box = FancyBboxPatch(
-            (x, 0.8), 1.3, 2.0, boxstyle="round,pad=0.05", fill=False, edgecolor=COLORS[color]
+            (x, 0.8), 1.5, 2.0, boxstyle="round,pad=0.05", fill=False, edgecolor=COLORS[color]
         )
         ax.add_patch(box)
-        ax.text(x + 0.65, 1.8, name, ha="center", va="center", color=COLORS[color], fontsize=11)
+        ax.text(x + 0.75, 1.8, name, ha="center", va="center", color=COLORS[color])
     for i in range(channels):
         y, gone = 0.75 + 2.1 * i / max(1, channels - 1), i in removed
         color = "0.6" if gone else COLORS["blue"]
-        ax.plot([4.1, 6.5], [y, y], linewidth=2, color=color, linestyle=":" if gone else "-")
+        ax.plot([4.3, 6.4], [y, y], linewidth=2, color=color, linestyle=":" if gone else "-")
         if gone:
-            ax.plot(5.3, y, marker="x", markersize=10, color=COLORS["vermillion"], markeredgewidth=2)
-    ax.text(5.3, 3.1, "channels of the unit", ha="center", color=COLORS["blue"])
-    ax.annotate("", (8.9, 1.8), (8.0, 1.8), arrowprops={"arrowstyle": "->"})
-    ax.annotate("", (0.9, 1.8), (0.1, 1.8), arrowprops={"arrowstyle": "->"})
+            ax.plot(5.35, y, marker="x", markersize=10, color=COLORS["vermillion"], markeredgewidth=2)
+    ax.text(5.35, 3.1, "channels of the unit", ha="center", color=COLORS["blue"])
+    ax.annotate("", (8.9, 1.8), (8.1, 1.8), arrowprops={"arrowstyle": "->"})
+    ax.annotate("", (0.8, 1.8), (0.0, 1.8), arrowprops={"arrowstyle": "->"})
     ax.text(9.1, 1.8, "+", ha="center", va="center", fontsize=18)
     ax.annotate("", (9.65, 1.8), (9.25, 1.8), arrowprops={"arrowstyle": "->"})
-    ax.plot([0.4, 0.4, 9.1, 9.1], [1.8, 3.8, 3.8, 2.05], color=COLORS["black"], linewidth=1)
-    ax.text(4.8, 3.95, "shortcut: its channels are in a sum, so they stay", ha="center", fontsize=10)
+    ax.plot([0.35, 0.35, 9.1, 9.1], [1.8, 3.8, 3.8, 2.05], color=COLORS["black"], linewidth=1)
+    ax.text(4.8, 3.95, "shortcut: its channels are in a sum, so they stay", ha="center")
     return ax
 
 
@@ -81,7 +81,7 @@ def channels_kept(channels: Mapping[str, tuple[int, int]], *, ax: Axes | None = 
     ax.barh(names, sizes, color="0.88", edgecolor="0.5", label="dense")
     ax.barh(names, kept, color=COLORS["blue"], height=0.5, label="kept")
     for row, (name, count) in enumerate(zip(names, kept)):
-        ax.text(channels[name][1], row, f" {count}", va="center", fontsize=9)
+        ax.text(channels[name][1], row, f" {count}", va="center")
     ax.invert_yaxis()
     ax.set(xlabel="channels")
     ax.grid(axis="y", visible=False)

@@ -23,11 +23,11 @@ def show_digits(pixels: Tensor, titles: Sequence[str] | None = None, *, columns:
         columns: Images in a row.
     """
     rows = -(-len(pixels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(0.72 * columns, 0.95 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(0.64 * columns, 0.9 * rows), squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
     for index, (ax, image) in enumerate(zip(axes.flat, pixels)):
         ax.imshow(image.reshape(28, 28).cpu(), cmap="gray_r", interpolation="nearest")
         if titles is not None:
-            ax.set_title(titles[index], fontsize=9, pad=3)
+            ax.set_title(titles[index], fontsize=11, pad=3)
     return figure

@@ -45,7 +45,7 @@ def heatmap(
     image = ax.imshow(grid, origin="lower", aspect="auto", cmap="cividis", norm=norm)
     for (row, column), value in np.ndenumerate(grid):
         shade = "black" if float(norm(value)) > 0.55 else "white"
-        ax.text(column, row, fmt.format(value), ha="center", va="center", color=shade, fontsize=9)
+        ax.text(column, row, fmt.format(value), ha="center", va="center", color=shade)
     ax.set(xticks=range(grid.shape[1]), yticks=range(grid.shape[0]), xlabel=xlabel, ylabel=ylabel)
     ax.set_xticklabels([short(name) for name in columns])
     ax.set_yticklabels([short(name) for name in rows])

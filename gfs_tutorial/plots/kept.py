@@ -39,7 +39,8 @@ def which_channels(
     ax = ax or plt.subplots(figsize=(6.4, 0.8 + 0.28 * len(kept)))[1]
     ax.pcolormesh(grid, cmap=ListedColormap(["0.88", COLORS["blue"]]), vmin=0, vmax=1, edgecolors="white")
     ax.set_yticks(np.arange(len(kept)) + 0.5, list(kept))
-    ax.invert_yaxis()
+    if not ax.yaxis_inverted():  # it is already where axes are shared
+        ax.invert_yaxis()
     ax.grid(visible=False)
     ax.set(xlabel="channel")
     return ax

@@ -31,15 +31,16 @@ def methods(
     if not shown:
         raise ValueError(f"no row of {', '.join(names)} has {key!r}")
     cells = sorted({(row["m"], row["t"]) for row in shown})
-    ax = ax or plt.subplots(figsize=(7.2, 1.2 + 0.45 * len(cells)))[1]
+    ax = ax or plt.subplots(figsize=(6.4, 1.5 + 0.45 * len(cells)))[1]
     for (method, name), style in zip(names.items(), line_styles()):
         mine = [row for row in shown if row["method"] == method]
+        if not mine:
+            continue  # its style stays its own, so that panels before and after fine-tuning agree
         places = [cells.index((row["m"], row["t"])) for row in mine]
         dots = {"color": style["color"], "marker": style["marker"], "linestyle": "", "alpha": 0.8}
         ax.plot([row[key] for row in mine], places, markersize=8, label=name, **dots)
     ax.set_yticks(range(len(cells)), [f"m = {m:,}, t = {t:,}" for m, t in cells])
-    ax.set_ylim(-0.5, len(cells) - 0.5)
-    ax.invert_yaxis()
+    ax.set_ylim(len(cells) - 0.5, -0.5)
     ax.set(xlabel=f"top-1 accuracy {key} fine-tuning")
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ax.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=3)
     return ax

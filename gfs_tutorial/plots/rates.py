@@ -42,7 +42,7 @@ def rate_curves(
     for name, (size, loss, slope) in (guides or {}).items():
         ends = np.array([low, high])
         ax.loglog(ends, loss * (ends / size) ** slope, color=COLORS["black"], linewidth=0.7, linestyle=":")
-        ax.annotate(name, (size, loss), xytext=(2, 5), textcoords="offset points", fontsize=9)
+        ax.annotate(name, (size, loss), xytext=(2, 5), textcoords="offset points")
     ax.set_xlim(low, high)
     ax.set(xlabel="number of neurons $k$", ylabel=ylabel)
     ax.legend()

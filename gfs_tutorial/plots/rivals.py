@@ -30,7 +30,7 @@ def losses_against_neurons(paths: Mapping[str, NeuronPath], *, ax: Axes | None =
     """
     if not paths:
         raise ValueError("paths is empty: pass at least one selection, as {name: path}")
-    ax = ax or plt.subplots(figsize=(7.6, 4.4))[1]
+    ax = ax or plt.subplots(figsize=(6.4, 5.4))[1]
     for position, ((name, path), style) in enumerate(zip(paths.items(), line_styles())):
         losses = {len(path.distinct(k)): float(path.losses[k - 1]) for k in range(1, len(path) + 1)}
         neurons = sorted(losses)
@@ -47,5 +47,6 @@ def losses_against_neurons(paths: Mapping[str, NeuronPath], *, ax: Axes | None =
     dense = next(iter(paths.values()))
     ax.axhline(dense.dense_loss, color="0.5", linewidth=1, label=f"all {dense.num_neurons:,} neurons")
     ax.set(xscale="log", yscale="log", xlabel="number of neurons", ylabel=r"loss $\ell$")
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    # Above the axes: beside them, a phone would shrink both.
+    ax.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2)
     return ax

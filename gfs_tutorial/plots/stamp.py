@@ -24,7 +24,7 @@ def origin(record: dict[str, Any]) -> str:
 
 
 def stamp(drawn: Axes | Figure, record: dict[str, Any]) -> Axes | Figure:
-    """Write :func:`origin` below a figure.
+    """Write :func:`origin` below a figure, in as many lines as it needs.
 
     Args:
         drawn: The figure, or one of its axes.
@@ -34,5 +34,5 @@ def stamp(drawn: Axes | Figure, record: dict[str, Any]) -> Axes | Figure:
         ``drawn``.
     """
     figure = drawn if isinstance(drawn, Figure) else drawn.figure
-    figure.supxlabel(origin(record), fontsize=6, color="0.35", x=0.99, ha="right")
+    figure.supxlabel(origin(record), fontsize=8, color="0.35", x=0.99, ha="right", wrap=True)
     return drawn

@@ -1,5 +1,6 @@
 """What a page points to is there: pages, anchors, pictures, notebooks, neighbours."""
 
+import json
 import re
 from functools import cache
 from itertools import pairwise
@@ -11,7 +12,8 @@ import yaml
 from bs4 import BeautifulSoup
 from page_list import NOTEBOOKS, PAGES, ROOT
 
-REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+REPOSITORY = CONFIG["repository"]
 
 
 @cache
@@ -77,6 +79,16 @@ def test_the_launch_button_opens_this_notebook_on_colab(book, name):
     wanted = f"https://colab.research.google.com/github/{repository}/blob/{REPOSITORY['branch']}/{name}.ipynb"
     assert wanted in links
     assert (ROOT / f"{name}.ipynb").is_file()
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_opened_elsewhere_leads_to_its_page_which_does_not_show_that(book, name):
+    cells = json.loads((ROOT / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    (text,) = ("".join(cell["source"]) for cell in cells if cell["id"] == "in-the-book")
+    (link,) = re.findall(r"\]\((.+?)\)", text)
+    assert link == f"{CONFIG['html']['baseurl']}{name}.html"
+    page = parsed(book / f"{name}.html")
+    assert "this page in the book" in text and "this page in the book" not in page.select_one("article").text
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
