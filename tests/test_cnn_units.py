@@ -100,17 +100,22 @@ def instance(name, dtype=torch.float64):
     return model.to(dtype), x.to(dtype), units, kept
 
 
-@functools.cache
-def found(name):
-    torch.manual_seed(0)
-    build, size, *_ = MODELS[name]
-    model, x = build().double(), torch.randn(2, 3, size, size).double()
+def enliven(model):
+    """Statistics, weights and biases of batch norms that are not all zeros and ones."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
+
+
+@functools.cache
+def found(name):
+    torch.manual_seed(0)
+    build, size, *_ = MODELS[name]
+    model, x = build().double(), torch.randn(2, 3, size, size).double()
+    enliven(model)
     units = find_units(model.eval(), x)
     kept = {unit.name: torch.randperm(unit.size)[: (unit.size + 1) // 2].sort().values for unit in units}
     return model, x, units, kept
