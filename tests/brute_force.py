@@ -12,17 +12,22 @@ def loss(prediction, targets):
     return float(((prediction - targets) ** 2).sum() / (2 * len(targets)))
 
 
+def losses_of(predictions, targets):
+    """:func:`loss` of each of the predictions (candidates, m, C)."""
+    return (((predictions - targets) ** 2).sum((1, 2)) / (2 * len(targets))).tolist()
+
+
 def brute_force(hidden, output_weights, targets, size, with_replacement=True, tie=1e-12):
     """Indices and losses; ties, to within ``tie`` of the labels' own loss, go to the lowest index."""
     phi = features(hidden, output_weights)  # (N, m, C)
     slack = tie * (loss(torch.zeros_like(targets), targets) + float(phi.square().sum((1, 2)).mean()))
     total, indices, losses = torch.zeros_like(targets), [], []
     for k in range(1, size + 1):
-        candidates = [
-            loss((total + phi[i]) / k, targets) if with_replacement or i not in indices else float("inf")
-            for i in range(len(phi))
-        ]
-        best = next(i for i, value in enumerate(candidates) if value <= min(candidates) + slack / k)
+        candidates = losses_of((total + phi) / k, targets)
+        if not with_replacement:
+            candidates = [float("inf") if i in indices else value for i, value in enumerate(candidates)]
+        lowest = min(candidates)
+        best = next(i for i, value in enumerate(candidates) if value <= lowest + slack / k)
         indices.append(best)
         losses.append(candidates[best])
         total = total + phi[best]
@@ -36,7 +41,8 @@ def brute_force_backward(hidden, output_weights, targets, tie=1e-12):
     left, removed = list(range(len(phi))), []
     while len(left) > 1:
         losses = {i: loss(phi[[j for j in left if j != i]].mean(0), targets) for i in left}
-        worst = max(i for i in left if losses[i] <= min(losses.values()) + slack)
+        lowest = min(losses.values())
+        worst = max(i for i in left if losses[i] <= lowest + slack)
         left.remove(worst)
         removed.append(worst)
     return removed + left

@@ -1,17 +1,16 @@
 """Checkpoints: a pruning run killed anywhere and started again ends with the same model, to the bit."""
 
 import contextlib
+import multiprocessing
+import os
 import signal
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from gfs_tutorial.cnn import storage
 from gfs_tutorial.cnn.checkpoint import Checkpoint, fingerprint
 from gfs_tutorial.cnn.models.resnet_cifar import ResNetCifar
 from gfs_tutorial.cnn.prune import prune
@@ -82,27 +81,27 @@ def test_what_was_found_is_not_looked_for_again(tmp_path):
     assert again.calls < 0.5 * whole.calls  # finding units and counting MACs is most of what is left
 
 
+def killed_in_its_sixth_save(path):
+    save, saves = torch.save, iter(range(99))
+
+    def killed(content, file):
+        if next(saves) == 5:
+            file.write(b"half of it")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(content, file)
+
+    storage.torch.save = killed
+    prune(*problem(), checkpoint=path, **RUNS["default"])
+
+
 def test_a_process_killed_while_it_writes_leaves_a_run_that_goes_on(tmp_path):
-    code = f"""
-        import os, signal, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import torch
-        torch.set_num_threads(1)
-        from test_cnn_checkpoint import RUNS, problem
-        from gfs_tutorial.cnn import storage
-        from gfs_tutorial.cnn.prune import prune
-        save, saves = torch.save, iter(range(99))
-        def killed(content, file):
-            if next(saves) == 5:
-                file.write(b"half of it")
-                file.flush()
-                os.kill(os.getpid(), signal.SIGKILL)
-            save(content, file)
-        storage.torch.save = killed
-        prune(*problem(), checkpoint={str(tmp_path / "run.pt")!r}, **RUNS["default"])
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    child = multiprocessing.get_context("fork").Process(
+        target=killed_in_its_sixth_save, args=(tmp_path / "run.pt",)
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
     model, batches = problem()
     assert len(torch.load(tmp_path / "run.pt", weights_only=True)["found"]) == 5
     whole, _ = prune(model, batches, **RUNS["default"])

