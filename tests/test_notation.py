@@ -56,7 +56,5 @@ def test_letters_of_single_pages_are_used_there():
 
 
 def test_letters_are_found():
-    text = (
-        r"Of $\rho_q = \text{rest}$ and $x \in \mathbb R^d$. $$\begin{aligned} A &= \tfrac12 w\end{aligned}$$"
-    )
+    text = r"$\rho_q = \text{rest}$ and $x \in \mathbb R^d$. $$\begin{aligned} A &= \tfrac12 w\end{aligned}$$"
     assert letters(text) == {r"\rho", "q", "x", "d", "A", "w"}
