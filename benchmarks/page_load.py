@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 from gfs_tutorial import results
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "pages"))
+sys.path.insert(0, str(ROOT / "tests" / "pages"))  # where the two lie, hence E402: found only now
 from local_site import OPTIONS, Packing, chromium, served  # noqa: E402
 from page_list import PAGES  # noqa: E402
 

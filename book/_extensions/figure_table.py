@@ -18,6 +18,8 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
+from gfs_tutorial.results import hardware
+
 ROOT = Path(__file__).parents[2]
 
 # Result files that no cell of a notebook reads by name: what becomes of their numbers.
@@ -117,11 +119,20 @@ def figures(root=ROOT):
         path = root / f"{page}.ipynb"
         for cell, files in cells_with_files(path) if path.exists() else ():
             markup = cell["metadata"].get("mystnb", {})
-            if "image" in markup or "figure" in markup:
-                figure = markup.get("figure", {})
+            figure = markup.get("figure", {})
+            if label := sliders(cell):
+                found.append(Figure(page, None, label, tuple(sorted(files))))
+            elif "image" in markup or figure:
                 caption = figure.get("caption") or markup["image"]["alt"]
                 found.append(Figure(page, figure.get("name"), caption, tuple(sorted(files))))
     return found
+
+
+def sliders(cell):
+    """What a figure with sliders says of itself to those who cannot see it; ``None`` of other cells."""
+    shown = "".join("".join(output.get("data", {}).get("text/html", "")) for output in cell["outputs"])
+    label = re.search(r'class="gfs-figure"[^>]*aria-label="([^"]+)"', shown)
+    return f"With sliders – {label[1][0].lower()}{label[1][1:]}" if label else None
 
 
 def uses(root=ROOT):
@@ -158,13 +169,21 @@ def records(name, root=ROOT):
 def made_by(record):
     """Command, preset, hardware and time of a result, as cells of a table."""
     command = re.sub(r" --save \S+", "", record["command"]).replace("GFS_DATA_ROOT=... ", "")
-    seconds = record.get("seconds")
     return (
         f"`{command}`",
         record.get("preset", "–"),
         record["hardware"].replace("(R)", ""),
-        "not recorded" if seconds is None else duration(seconds),
+        taken(record),
     )
+
+
+def taken(record):
+    """The time of a result; of one that did not note it as a whole, that of the rows that did."""
+    if "seconds" in record:
+        return duration(record["seconds"])
+    rows = record.get("rows", ())
+    seconds = sum(row.get("seconds", 0) for row in rows if isinstance(row, dict))
+    return f"the timed parts {duration(seconds)}" if seconds else "not recorded"
 
 
 def duration(seconds):
@@ -181,6 +200,7 @@ def table(runtimes, root=ROOT):
         runtimes: Seconds that each notebook took in this build, by page; pages may be missing.
         root: The folder of the book's source.
     """
+    here = hardware().replace("(R)", "")
     lines = ["| figure | chapter | command | preset | hardware | time |", "|---|---|---|---|---|---|"]
     for figure in figures(root):
         title = title_of(figure.caption)
@@ -188,8 +208,8 @@ def table(runtimes, root=ROOT):
         chapter = f"[](/{figure.page})"
         if not figure.files:
             seconds = runtimes.get(figure.page)
-            run = f"page, {duration(seconds)}" if seconds else "page"
-            lines.append(f"| {name} | {chapter} | run the page | live | any | {run} |")
+            run, place = (f"page, {duration(seconds)}", here) if seconds else ("page", "any")
+            lines.append(f"| {name} | {chapter} | run the page | live | {place} | {run} |")
         for file in figure.files:
             for record in records(file, root):
                 lines.append(f"| {name} | {chapter} | {' | '.join(made_by(record))} |")

@@ -28,8 +28,8 @@ def export_onnx(model: nn.Module, example_input: Tensor, path: str | Path) -> Pa
     if len(example_input) < 2:
         raise ValueError("example_input must have at least two images, so that the batch size stays free")
     try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
+        import onnx  # noqa: F401 (only to see whether it is there)
+        import onnxscript  # noqa: F401 (the same)
     except ImportError as error:
         raise ImportError(
             f"{error.name} is not installed: pip install onnx onnxscript onnxruntime"

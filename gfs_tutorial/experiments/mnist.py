@@ -184,7 +184,11 @@ def prune_along(settings: MnistSettings, cell: Cell, data: Digits) -> Iterator[d
 
 SUMMARY = "How good a pruned network is after so much pre-training on so many images, for several widths."
 STUDY = sweep.Study("mnist", SUMMARY, PRESETS, _cells, _run_cell, cost)
-preset = STUDY.preset
+
+
+def preset(name: str) -> MnistSettings:
+    """The settings of that name; ``ValueError`` lists those that there are."""
+    return STUDY.preset(name)
 
 
 def run(
