@@ -107,7 +107,7 @@ def load_pruned(path: str | Path, dense: nn.Module) -> tuple[nn.Module, dict[str
         )
         _add_biases(small, content["state"])
         small.load_state_dict(content["state"])
-    except (AttributeError, RuntimeError) as error:
+    except (AttributeError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} does not fit this {type(dense).__name__}: {error}") from error
     return small.eval(), content["notes"]
 

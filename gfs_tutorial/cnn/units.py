@@ -74,7 +74,8 @@ def find_units(model: nn.Module, example_input: Tensor, *, verbose: bool = False
         verbose: Whether to print what was left out, and why.
 
     Returns:
-        At least one unit.
+        At least one unit. Each was tried: with half of its candidates removed or masked, its consumer reads
+        the same.
 
     Raises:
         TypeError: ``model`` is no module or ``example_input`` no tensor.
