@@ -80,6 +80,8 @@ def not_negative(name: str, value: float) -> float:
 def finite(name: str, tensor: Tensor) -> Tensor:
     """Return ``tensor`` if it holds neither NaN nor infinity, else raise ``ValueError``."""
     tensor = tensor.detach()
+    if tensor.is_meta:
+        raise ValueError(f"{name} lies on the meta device and holds no numbers: make it on a real one")
     if math.isfinite(tensor.sum()):  # one pass, nothing allocated; a sum of finite numbers may overflow
         return tensor
     bad = int((~torch.isfinite(tensor)).sum())

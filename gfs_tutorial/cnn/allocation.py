@@ -87,7 +87,7 @@ def allocate(
     """
     steps = {name: _sizes(len(curve), floor, multiple) for name, curve in curves.items()}
     kept = {name: sizes[0] for name, sizes in steps.items()}
-    budget = _budget(macs, costs, kept)
+    budget = _budget(macs, costs, kept, multiple)
 
     def fits(name: str, k: int) -> bool:
         return costs.total({**kept, name: k}) <= budget
@@ -108,12 +108,12 @@ def uniform_counts(costs: MacModel, macs: float, *, floor: float = 0.04, multipl
     def at(share: float) -> dict[str, int]:
         return {n: max(k for k in s if k <= max(s[0], share * s[-1] + 1e-9)) for n, s in steps.items()}
 
-    budget = _budget(macs, costs, at(0.0))
+    budget = _budget(macs, costs, at(0.0), multiple)
     shares = sorted({k / s[-1] for s in steps.values() for k in s})
     return at(_largest(shares, 0.0, lambda share: costs.total(at(share)) <= budget))
 
 
-def _budget(macs: float, costs: MacModel, least: dict[str, int]) -> float:
+def _budget(macs: float, costs: MacModel, least: dict[str, int], multiple: int) -> float:
     if not 0 < macs <= 1:
         raise ValueError(f"macs must be a fraction of the dense MACs in (0, 1], got {macs}")
     budget, reachable = macs * costs.dense * (1 + 1e-9), costs.total(least)
@@ -122,6 +122,7 @@ def _budget(macs: float, costs: MacModel, least: dict[str, int]) -> float:
         raise ValueError(
             f"macs is {macs} but pruning every unit to its floor still leaves {share:.3f} of the dense "
             f"{costs.dense:,} MACs: ask for at least that, or lower floor"
+            f"{' or multiple' if multiple > 1 else ''}"
         )
     return budget
 

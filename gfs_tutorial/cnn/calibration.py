@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from gfs_tutorial import checks
 from gfs_tutorial.cnn.cost import MacModel
+from gfs_tutorial.cnn.forward_checks import check_accepts
 from gfs_tutorial.cnn.moments import Moments, consumer_moments
 from gfs_tutorial.cnn.prefix import Answers, DenseAnswers
 from gfs_tutorial.cnn.refit import following_norms
+from gfs_tutorial.cnn.training_checks import check_weights
 from gfs_tutorial.cnn.units import Unit, find_units
 
 __all__ = ["Calibration", "split_rows"]
@@ -38,7 +40,8 @@ class Calibration:
 
     Attributes:
         original: The network as it was given.
-        model: A copy in eval mode, channels last in memory.
+        model: A copy in eval mode.
+        layout: Of the copy and of the images in memory: channels last, where the network accepts that.
         units, costs: Its units, and what they cost.
         norms: Consumer to the batch norm behind it.
         size: m.
@@ -46,11 +49,14 @@ class Calibration:
     """
 
     def __init__(self, model: nn.Module, images: Tensor, *, seed: int = 0, progress: bool = False):
+        check_weights(model)
         self.original, self.images, self.progress = model, images, progress
         self.seed = checks.integer_at_least("seed", seed, 0)
+        check_accepts("batches", model, images[:1])
         self.units = find_units(model, images[:1])
         self.costs = MacModel(model, self.units, images[:1])
-        self.model = copy.deepcopy(model).eval().to(memory_format=torch.channels_last)
+        self.model = copy.deepcopy(model).eval()
+        self.layout = _layout(self.model, images[:1])
         self.norms = following_norms(self.model, [unit.consumer for unit in self.units], images[:1])
         self.size = len(images)
         self.fit_rows, self.held_rows = split_rows(self.size, seed)
@@ -58,8 +64,8 @@ class Calibration:
         self._all: dict[str, Moments] | None = None
 
     def part(self, rows: Tensor) -> Tensor:
-        """Some of the images, channels last in memory."""
-        return self.images[rows].contiguous(memory_format=torch.channels_last)
+        """Some of the images, in the layout of the model."""
+        return self.images[rows].contiguous(memory_format=self.layout)
 
     def fit_moments(self) -> dict[str, Moments]:
         """Of consumers and gates on the part of the images that serves to fit."""
@@ -93,3 +99,17 @@ class Calibration:
         return consumer_moments(
             self.model, names, self.part(rows), like=like, seed=seed, progress=self.progress
         )
+
+
+@torch.no_grad()
+def _layout(model: nn.Module, image: Tensor) -> torch.memory_format:
+    """Channels last, which is quicker, unless the model minds, as one that flattens by ``view`` does.
+
+    The model ends in that layout.
+    """
+    try:
+        model.to(memory_format=torch.channels_last)(image.contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        model.to(memory_format=torch.contiguous_format)
+        return torch.contiguous_format
+    return torch.channels_last

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from gfs_tutorial.cnn.forward_checks import check_accepts
 from gfs_tutorial.cnn.units import Unit
 
 __all__ = ["MacModel", "count_macs", "count_parameters"]
@@ -21,6 +22,9 @@ def count_macs(model: nn.Module, example_input: Tensor) -> int:
     Args:
         model: The model; its mode and weights are left alone.
         example_input: (n, channels, height, width).
+
+    Raises:
+        ValueError: the model does not accept the input.
     """
     return sum(_macs_by_layer(model, example_input).values())
 
@@ -47,15 +51,12 @@ def _macs_by_layer(model: nn.Module, example_input: Tensor) -> dict[str, int]:
     for name, layer in layers:
         hooks.append(layer.register_forward_pre_hook(lambda *_, name=name: before(name)))
         hooks.append(layer.register_forward_hook(lambda *_, name=name: after(name)))
-    modes = {module: module.training for module in model.modules()}
     try:
         with counter:
-            model.eval()(example_input)
+            check_accepts("example_input", model, example_input)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in modes.items():
-            module.training = mode
     return {name: flops // (2 * len(example_input)) for name, flops in macs.items()}
 
 

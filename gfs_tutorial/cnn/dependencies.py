@@ -9,6 +9,7 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
+from gfs_tutorial.cnn.forward_checks import check_accepts
 from gfs_tutorial.cnn.replay import evaluation_mode
 
 __all__ = ["Group", "dependency_graph", "execution_order", "group_of", "is_depthwise"]
@@ -30,11 +31,7 @@ def execution_order(model: nn.Module, example_input: Tensor) -> list[str]:
         for name, module in model.named_modules()
     ]
     try:
-        with evaluation_mode(model):
-            model(example_input)
-    except (RuntimeError, ValueError, TypeError) as error:
-        shape = tuple(example_input.shape)
-        raise ValueError(f"model does not accept example_input of shape {shape}: {error}") from error
+        check_accepts("example_input", model, example_input)
     finally:
         for hook in hooks:
             hook.remove()

@@ -9,6 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from gfs_tutorial.cnn.forward_checks import check_accepts
+from gfs_tutorial.cnn.replay import evaluation_mode
+from gfs_tutorial.cnn.training_checks import check_weights
+
 __all__ = ["export_onnx"]
 
 
@@ -23,8 +27,10 @@ def export_onnx(model: nn.Module, example_input: Tensor, path: str | Path) -> Pa
 
     Raises:
         ImportError: onnx or onnxscript is missing; the message names the command that installs them.
-        ValueError: the batch is a single image.
+        TypeError: ``model`` is no module.
+        ValueError: the batch is a single image, or the model does not accept it.
     """
+    check_weights(model)
     if len(example_input) < 2:
         raise ValueError("example_input must have at least two images, so that the batch size stays free")
     try:
@@ -34,18 +40,16 @@ def export_onnx(model: nn.Module, example_input: Tensor, path: str | Path) -> Pa
         raise ImportError(
             f"{error.name} is not installed: pip install onnx onnxscript onnxruntime"
         ) from error
-    path, training = Path(path), model.training
+    check_accepts("example_input", model, example_input)
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            program = torch.export.export(
-                model.eval(), (example_input,), dynamic_shapes=({0: torch.export.Dim("batch")},)
-            )
-            written = Path(scratch) / path.name
-            exported = torch.onnx.export(program, (example_input,), dynamo=True, verbose=False)
-            assert exported is not None  # only the old exporter returns nothing
-            exported.save(written)
-            os.replace(written, path)
-    finally:
-        model.train(training)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch, evaluation_mode(model):
+        program = torch.export.export(
+            model, (example_input,), dynamic_shapes=({0: torch.export.Dim("batch")},)
+        )
+        written = Path(scratch) / path.name
+        exported = torch.onnx.export(program, (example_input,), dynamo=True, verbose=False)
+        assert exported is not None  # only the old exporter returns nothing
+        exported.save(written)
+        os.replace(written, path)
     return path

@@ -26,6 +26,7 @@ from gfs_tutorial import checks
 from gfs_tutorial.cnn.loss_scorers import AdditiveScorer, GatedScorer, OracleScorer, Scorer
 from gfs_tutorial.cnn.loss_shared import SharedScorer, agreed_seed
 from gfs_tutorial.cnn.mini_batches import Batch, mini_batches
+from gfs_tutorial.cnn.surgery import check_unit
 from gfs_tutorial.cnn.training_checks import check_model
 from gfs_tutorial.cnn.unit_selection import SCALINGS, UnitSelection
 from gfs_tutorial.cnn.units import Unit
@@ -133,7 +134,7 @@ def picks_by_loss(
     model is as it was. Without replacement the iterator ends when all candidates are picked.
     """
     check_model(model)
-    _check_unit(model, unit)
+    check_unit(model, unit)
     checks.one_of("scaling", scaling, SCALINGS)
     if candidates is not None:
         checks.positive_int("candidates", candidates)
@@ -192,11 +193,3 @@ def _lowest(losses: Tensor, dtype: torch.dtype) -> int:
     if low == torch.inf:
         raise ValueError("the model's loss is NaN or infinite with every candidate: are its weights finite?")
     return int((losses <= low + TIE * torch.finfo(dtype).eps * abs(low)).nonzero()[0])
-
-
-def _check_unit(model: nn.Module, unit: Unit) -> None:
-    if not isinstance(unit, Unit):
-        raise TypeError(f"unit must be a Unit from find_units, got {type(unit).__name__}")
-    weight = getattr(dict(model.named_modules()).get(unit.consumer), "weight", None)
-    if weight is None or weight.ndim < 2 or weight.shape[1] != unit.size * unit.span:
-        raise ValueError(f"unit {unit.name} is none of this model: call find_units on it")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gfs_tutorial.cnn.forward_checks import check_accepts
 from gfs_tutorial.cnn.layers import layer_of
 from gfs_tutorial.cnn.mini_batches import Batch
 from gfs_tutorial.cnn.replay import Replay, evaluation_mode
@@ -18,7 +19,7 @@ from gfs_tutorial.cnn.surgery import masked
 from gfs_tutorial.cnn.units import Unit
 from gfs_tutorial.training import half_squared_error
 
-__all__ = ["AdditiveScorer", "GatedScorer", "OracleScorer", "Scorer"]
+__all__ = ["AdditiveScorer", "GatedScorer", "OracleScorer", "Scorer", "in_range"]
 
 CACHE_BYTES = 1 << 30  # for what candidates add to the consumer's output, where a mini-batch comes again
 
@@ -45,13 +46,25 @@ class Scorer(abc.ABC):
             self.again, self.batch = batch is self.batch, batch
             if not self.again:
                 images, labels = batch
-                dense = self.record(images)
-                self.target = dense.double() if labels is None else _in_range(labels, dense)
+                dense = self._dense(images)
+                self.target = dense.double() if labels is None else in_range(labels, dense)
             losses = []
             for logits in self.answers(counts, scale, tried.tolist()):
                 losses.append(_loss(logits, self.target))
                 after_each()
         return torch.stack(losses).cpu()
+
+    def _dense(self, images: Tensor) -> Tensor:
+        """Record a mini-batch; where the images are at fault, and not the recording, the error says so."""
+        try:
+            dense = self.record(images)
+        except RuntimeError:
+            check_accepts("images of batches", self.model, images)
+            raise
+        if not isinstance(dense, Tensor) or dense.ndim != 2:
+            kind = tuple(dense.shape) if isinstance(dense, Tensor) else type(dense).__name__
+            raise ValueError(f"model must return logits (n, C), it returns {kind}")
+        return dense
 
     @abc.abstractmethod
     def record(self, images: Tensor) -> Tensor:
@@ -151,7 +164,8 @@ def _partial(
     return narrow.forward(inputs.index_select(1 if convolution else -1, columns))
 
 
-def _in_range(labels: Tensor, logits: Tensor) -> Tensor:
+def in_range(labels: Tensor, logits: Tensor) -> Tensor:
+    """``labels`` (n,) if they are classes of ``logits`` (n, C), else a ``ValueError``."""
     if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
         raise ValueError(f"labels of batches must lie between 0 and {logits.shape[1] - 1}")
     return labels

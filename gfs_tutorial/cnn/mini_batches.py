@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gfs_tutorial import checks
 
-__all__ = ["Batch", "mini_batches"]
+__all__ = ["Batch", "checked_batch", "mini_batches"]
 
 Batch = tuple[Tensor, Tensor | None]  # images (n, C, H, W), labels (n,)
 
@@ -36,7 +36,7 @@ def _endless(batches: Iterable[Any], like: Tensor, labels: bool) -> Iterator[Bat
     for turn in itertools.count():
         number = 0
         for number, batch in enumerate(batches, 1):  # noqa: B007 (counted, and looked at below)
-            checked = _checked_batch(batch, like, labels)
+            checked = checked_batch(batch, like, labels)
             yield checked
         if number == 0:
             gone = "an iterator that came to its end: pass a list or a data loader" if turn else "empty"
@@ -45,10 +45,13 @@ def _endless(batches: Iterable[Any], like: Tensor, labels: bool) -> Iterator[Bat
             yield checked
 
 
-def _checked_batch(batch: Any, like: Tensor, labels: bool) -> Batch:
+def checked_batch(batch: Any, like: Tensor, labels: bool) -> Batch:
+    """A mini-batch on the device of ``like``, a parameter of the model; arguments and errors as above."""
     images, given = batch, None
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
         images, given = batch
+    elif isinstance(batch, (tuple, list)) and len(batch) == 1 and not labels:
+        (images,) = batch
     elif labels:
         raise TypeError(
             f"each of batches must be a pair (images, labels), got {type(batch).__name__}: "

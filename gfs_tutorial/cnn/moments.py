@@ -51,7 +51,11 @@ class Moments:
     energy: float
 
     def add(self, A: Tensor, Z: Tensor) -> None:
-        """Count in inputs (rows, features) and target outputs (rows, outputs), multiplied in their dtype."""
+        """Count in inputs (rows, features) and target outputs (rows, outputs), multiplied in their dtype.
+
+        Those of less than float32 are multiplied in float32.
+        """
+        A, Z = (part if part.dtype == torch.float64 else part.float() for part in (A, Z))
         A, Z = A - self.origin[0].to(A), Z - self.origin[1].to(Z)
         self.count += len(A)
         self.input_sum += A.sum(0)

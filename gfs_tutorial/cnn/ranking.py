@@ -12,6 +12,7 @@ from gfs_tutorial import checks
 from gfs_tutorial.cnn.layers import layer_of
 from gfs_tutorial.cnn.local import select_local
 from gfs_tutorial.cnn.loss import select_by_loss
+from gfs_tutorial.cnn.mini_batches import checked_batch
 from gfs_tutorial.cnn.moments import Moments
 from gfs_tutorial.cnn.pursuit import pursue
 from gfs_tutorial.cnn.unit_selection import UnitSelection
@@ -46,6 +47,15 @@ class Ranking:
     centred: bool
     progress: bool
 
+    def __post_init__(self) -> None:
+        if self.method == "loss" and self.scores is None:  # a bad label shows here, before any work is done
+            for batch in self.batches:
+                checked_batch(batch, next(self.model.parameters()), self._labels)
+
+    @property
+    def _labels(self) -> bool:
+        return all(isinstance(batch, (tuple, list)) and len(batch) > 1 for batch in self.batches)
+
     def order(self, unit: Unit, moments: Moments) -> UnitSelection:
         """Every candidate once, with the errors that a refit leaves after each.
 
@@ -76,12 +86,11 @@ class Ranking:
             return pursue(unit, moments, size)
         if self.method == "local":
             return self._local(unit, moments, size, self.with_replacement)
-        labels = all(isinstance(batch, (tuple, list)) and len(batch) > 1 for batch in self.batches)
         return select_by_loss(
             self.model,
             unit,
             self.batches,
-            labels=labels,
+            labels=self._labels,
             scaling=self.scaling,
             progress=self.progress,
             **_until(unit, size, self.with_replacement),

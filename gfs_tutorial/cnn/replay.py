@@ -74,7 +74,8 @@ class Replay:
         if not tape.on:
             raise ValueError(f"layer {layer} does not run in a forward pass of the model, or too late")
         if not isinstance(self.result, Tensor) or self.result not in tape.slots:
-            raise ValueError(f"what the model returns is no tensor that depends on layer {layer}")
+            kind = type(self.result).__name__
+            raise ValueError(f"the model must return a tensor that depends on layer {layer}, got a {kind}")
         self._last, self._steps = tape.slots[self.result], tape.steps
         self._kept, self._written = tape.kept, tape.written
         forget_early(self._steps, self._last)

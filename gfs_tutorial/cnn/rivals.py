@@ -28,6 +28,11 @@ from torch_pruning.pruner import importance as shipped
 
 from gfs_tutorial import checks
 from gfs_tutorial.cnn.cost import MacModel
+from gfs_tutorial.cnn.forward_checks import check_accepts
+from gfs_tutorial.cnn.loss_scorers import in_range
+from gfs_tutorial.cnn.mini_batches import Batch, checked_batch
+from gfs_tutorial.cnn.surgery import check_unit
+from gfs_tutorial.cnn.training_checks import check_model
 from gfs_tutorial.cnn.units import Unit
 
 __all__ = ["RIVALS", "global_candidates", "rival_scores"]
@@ -67,13 +72,14 @@ def rival_scores(
         Name of a unit to scores (size,), float64; a group of channels scores their sum.
 
     Raises:
-        ValueError: an unknown name, no batch, no labels where the criterion needs them, or a unit that
-            torch-pruning's code cannot score (see above).
+        TypeError, ValueError: an unknown name, no batch, one that the model does not accept, no labels where
+            the criterion needs them, or a unit that torch-pruning's code cannot score (see above).
     """
     importance = RIVALS[checks.one_of("name", name, tuple(RIVALS))]()
-    data = [_images_and_labels(batch, name) for batch in batches]
-    if not data:
-        raise ValueError("batches is empty: give at least one batch of images")
+    check_model(model)
+    for unit in units:
+        check_unit(model, unit)
+    data = _checked(name, model, batches)
     model = copy.deepcopy(model).eval().requires_grad_(True)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
@@ -130,11 +136,19 @@ def _without(
     }
 
 
-def _images_and_labels(batch: Tensor | Sequence[Tensor], name: str) -> tuple[Tensor, Tensor | None]:
-    images, labels = (batch, None) if isinstance(batch, Tensor) else (batch[0], batch[1])
-    if labels is None and name in NEEDS_LABELS:
-        raise ValueError(f"{name} needs labels: give batches of (images, labels)")
-    return images, labels
+def _checked(name: str, model: nn.Module, batches: Iterable) -> list[Batch]:
+    """All mini-batches, on the model's device, with labels where the criterion needs them."""
+    if isinstance(batches, (Tensor, str, Mapping)) or not isinstance(batches, Iterable):
+        raise TypeError(f"batches must be an iterable of mini-batches, got {type(batches).__name__}")
+    like, labels, data = next(model.parameters()), name in NEEDS_LABELS, []
+    for batch in batches:
+        if labels and not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+            raise ValueError(f"{name} needs labels: give batches of (images, labels)")
+        data.append(checked_batch(batch, like, labels))
+    if not data:
+        raise ValueError("batches is empty: give at least one batch of images")
+    check_accepts("images of batches", model, data[0][0][:1])
+    return data
 
 
 def _unit_scores(
@@ -161,7 +175,7 @@ def _looked_at(
     name: str,
     units: Sequence[Unit],
     graph: tp.DependencyGraph,
-    data: list[tuple[Tensor, Tensor | None]],
+    data: list[Batch],
 ) -> Iterator[None]:
     """Let the criteria that look at data see it, each in the way that torch-pruning asks for."""
     if name == "activation":
@@ -172,8 +186,11 @@ def _looked_at(
         for images, labels in data:
             if name != "taylor":
                 model.zero_grad()
-            assert labels is not None  # _images_and_labels has seen to it
-            F.cross_entropy(model(images), labels).backward()  # Taylor wants the sum of the gradients
+            assert labels is not None  # _checked has seen to it
+            logits = model(images)  # (n, C)
+            F.cross_entropy(
+                logits, in_range(labels, logits)
+            ).backward()  # Taylor wants the sum of the gradients
             if name == "hessian":
                 importance.accumulate_grad(model)
             elif name == "obdc":

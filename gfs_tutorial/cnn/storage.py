@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gfs_tutorial.cnn.surgery import slice_units
+from gfs_tutorial.cnn.training_checks import check_weights
 from gfs_tutorial.cnn.units import Part, Unit
 from gfs_tutorial.files import atomic_write
 
@@ -60,7 +62,12 @@ def save_pruned(
         units: The units of the dense model.
         kept: Name of each pruned unit to the candidates kept, as in :func:`surgery.slice_units`.
         notes: Anything plain to keep with it, e.g. ``architecture="resnet20"``.
+
+    Raises:
+        TypeError, ValueError: ``small`` is no module, or not what ``kept`` leaves.
     """
+    check_weights(small, "small")
+    _check_sizes(small, units, kept)
     content = {
         "format": f"{FORMAT} 1",
         "units": [asdict(unit) for unit in units],
@@ -76,28 +83,43 @@ def load_pruned(path: str | Path, dense: nn.Module) -> tuple[nn.Module, dict[str
 
     Args:
         path: A file of :func:`save_pruned`.
-        dense: A model of the dense architecture with any weights; it is not changed.
+        dense: A model of the dense architecture with any weights, on any device; it is not changed.
 
     Returns:
-        The pruned model, in evaluation mode on the CPU, and the notes saved with it.
+        The pruned model, in evaluation mode on the CPU, in the precision of ``dense``, and the notes saved
+        with it.
 
     Raises:
+        TypeError: ``dense`` is no module.
         FileNotFoundError: there is no file at ``path``.
         ValueError: the file is none of :func:`save_pruned`, or does not fit ``dense``.
     """
     path = Path(path)
+    check_weights(dense, "dense")
     if not path.is_file():
         raise FileNotFoundError(f"no pruned model at {path}")
     content = load_tensors(path, FORMAT)
     if content is None:
         raise ValueError(f"{path} is truncated, or no file of save_pruned")
     try:
-        small = slice_units(dense.cpu(), [_unit(fields) for fields in content["units"]], content["kept"])
+        small = slice_units(
+            copy.deepcopy(dense).cpu(), [_unit(fields) for fields in content["units"]], content["kept"]
+        )
         _add_biases(small, content["state"])
         small.load_state_dict(content["state"])
-    except (AttributeError, RuntimeError) as error:
+    except (AttributeError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} does not fit this {type(dense).__name__}: {error}") from error
     return small.eval(), content["notes"]
+
+
+def _check_sizes(small: nn.Module, units: Sequence[Unit], kept: Mapping[str, Tensor]) -> None:
+    modules, known = dict(small.named_modules()), {unit.name: unit for unit in units}
+    for name, candidates in kept.items():
+        if name not in known:
+            raise ValueError(f"kept names {name!r}, which is none of units")
+        left = getattr(modules.get(name), "out_channels", None)
+        if left != len(candidates) * known[name].width:
+            raise ValueError(f"small has {left} channels in {name}, but kept {len(candidates)} candidates")
 
 
 def _unit(fields: dict[str, Any]) -> Unit:

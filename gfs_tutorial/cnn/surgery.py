@@ -12,9 +12,10 @@ from torch_pruning import ops
 from torch_pruning.pruner.function import PrunerBox
 
 from gfs_tutorial.cnn.layers import layer_of
+from gfs_tutorial.cnn.training_checks import check_weights
 from gfs_tutorial.cnn.units import Unit
 
-__all__ = ["masked", "slice_units"]
+__all__ = ["check_unit", "masked", "slice_units"]
 
 
 @contextlib.contextmanager
@@ -29,13 +30,15 @@ def masked(model: nn.Module, units: Sequence[Unit], weights: Mapping[str, Tensor
         weights: Name of a unit to the weights of its candidates, (size,).
 
     Raises:
-        ValueError: a name is not that of a unit, or its weights do not have the unit's size.
+        TypeError, ValueError: ``model`` is none, or not the units'; a name is not that of a unit, or its
+            weights do not have the unit's size.
     """
+    check_weights(model)
     known = {unit.name: unit for unit in units}
     hooks = []
     try:
         for name, values in weights.items():
-            unit = _known_unit(known, name)
+            unit = _known_unit(model, known, name)
             if values.shape != (unit.size,):
                 raise ValueError(
                     f"weights of {name} must have shape ({unit.size},), got {tuple(values.shape)}"
@@ -79,12 +82,14 @@ def slice_units(
             into the consumer's weights.
 
     Raises:
-        ValueError: a name is not that of a unit, or its candidates are none, repeated or out of range.
+        TypeError, ValueError: ``model`` is none, or not the units'; a name is not that of a unit, or its
+            candidates are none, repeated or out of range.
     """
+    check_weights(model)
     known = {unit.name: unit for unit in units}
     small = copy.deepcopy(model)
     for name, candidates in kept.items():
-        unit = _known_unit(known, name)
+        unit = _known_unit(model, known, name)
         stay = _checked(unit, candidates)
         if weights is not None and name in weights:
             _fold(layer_of(small, unit.consumer), unit, candidates, weights[name])
@@ -92,9 +97,19 @@ def slice_units(
     return small
 
 
-def _known_unit(known: dict[str, Unit], name: str) -> Unit:
+def check_unit(model: nn.Module, unit: Unit) -> None:
+    """Raise where ``unit`` is no unit, or none of ``model`` as it is: with all of its candidates."""
+    if not isinstance(unit, Unit):
+        raise TypeError(f"unit must be a Unit from find_units, got {type(unit).__name__}")
+    weight = getattr(dict(model.named_modules()).get(unit.consumer), "weight", None)
+    if weight is None or weight.ndim < 2 or weight.shape[1] != unit.size * unit.span:
+        raise ValueError(f"unit {unit.name} is none of this model: call find_units on it")
+
+
+def _known_unit(model: nn.Module, known: dict[str, Unit], name: str) -> Unit:
     if name not in known:
         raise ValueError(f"{name!r} is no unit of this model; its units are {', '.join(known)}")
+    check_unit(model, known[name])
     return known[name]
 
 

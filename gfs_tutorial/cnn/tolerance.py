@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from gfs_tutorial import checks
 from gfs_tutorial.cnn.checkpoint import Checkpoint, fingerprint
 from gfs_tutorial.cnn.cost import count_macs
+from gfs_tutorial.cnn.forward_checks import check_accepts
 from gfs_tutorial.cnn.held_aside import accuracy, hold_aside
 from gfs_tutorial.cnn.loss import picks_by_loss
 from gfs_tutorial.cnn.mini_batches import mini_batches
@@ -89,6 +90,7 @@ def prune_with_tolerance(
     }
     batches, evaluate = hold_aside(batches, model, evaluate)
     example = next(mini_batches(batches, model))[0][:2]  # (2, C, H, W)
+    check_accepts("images of batches", model, example)
     units = find_units(model, example)
     stored = Checkpoint(checkpoint, "prune_with_tolerance 2", settings)
     if stored.found:

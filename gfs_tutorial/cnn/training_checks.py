@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from gfs_tutorial import checks
 
-__all__ = ["PRECISIONS", "check_fit", "check_images", "check_model", "check_settings", "count_steps"]
+__all__ = [
+    "PRECISIONS",
+    "check_fit",
+    "check_images",
+    "check_model",
+    "check_settings",
+    "check_weights",
+    "count_steps",
+]
 
 PRECISIONS = ("auto", "bfloat16", "float32")
 
 
 def check_model(model: nn.Module, name: str = "model") -> torch.device:
-    """The device of ``model``; raises where it is no module or has no parameters."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"{name} must be a torch.nn.Module, got {type(model).__name__}")
+    """The device of ``model``; raises where it is no module or has no parameters, or no weights yet."""
+    check_weights(model, name)
     first = next(model.parameters(), None)
     if first is None:
         raise ValueError(f"{name} has no parameters")
     return first.device
+
+
+def check_weights(model: nn.Module, name: str = "model") -> None:
+    """Raise where ``model`` is no module, or has parameters without values."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{name} must be a torch.nn.Module, got {type(model).__name__}")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError(f"{name} lies on the meta device and has no weights: load them first")
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        raise ValueError(f"{name} has lazy layers without weights: run it on an image first")
 
 
 def check_images(X: Tensor, y: Tensor | None = None) -> None:

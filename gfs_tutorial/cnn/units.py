@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from gfs_tutorial.cnn.dependencies import Group, dependency_graph, execution_order, group_of, is_depthwise
+from gfs_tutorial.cnn.training_checks import check_weights
 
 __all__ = ["Part", "Unit", "find_units"]
 
@@ -73,18 +74,18 @@ def find_units(model: nn.Module, example_input: Tensor, *, verbose: bool = False
         verbose: Whether to print what was left out, and why.
 
     Returns:
-        At least one unit.
+        At least one unit. Each was tried: with half of its candidates removed or masked, its consumer reads
+        the same.
 
     Raises:
         TypeError: ``model`` is no module or ``example_input`` no tensor.
         ValueError: the model does not accept the input, has no weights yet, or has no unit.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    check_weights(model)
     if not isinstance(example_input, Tensor):
         raise TypeError(f"example_input must be a torch.Tensor, got {type(example_input).__name__}")
-    if any(parameter.is_meta for parameter in model.parameters()):
-        raise ValueError("model lies on the meta device and has no weights: load them first")
+    from gfs_tutorial.cnn.verification import misfits  # which masks and slices units
+
     order = execution_order(model, example_input)
     graph = dependency_graph(model, example_input)
     modules = dict(model.named_modules())
@@ -100,6 +101,8 @@ def find_units(model: nn.Module, example_input: Tensor, *, verbose: bool = False
             units.append(_unit(name, groups, modules))
         except _LeftOut as reason:
             left_out[name] = str(reason)
+    unfit = misfits(model, units, example_input[:1])
+    units, left_out = [unit for unit in units if unit.name not in unfit], left_out | unfit
     if verbose:
         print("\n".join(f"{name}: left out, {reason}" for name, reason in left_out.items()))
     if not units:

@@ -16,6 +16,7 @@ from gfs_tutorial.cnn.distributed.sums import add_up
 from gfs_tutorial.cnn.images import gather_images
 from gfs_tutorial.cnn.moments import Moments, consumer_moments
 from gfs_tutorial.cnn.prefix import DenseAnswers
+from gfs_tutorial.cnn.training_checks import check_model
 from gfs_tutorial.cnn.units import Unit
 from gfs_tutorial.distributed import Collectives
 
@@ -48,7 +49,7 @@ class SharedCalibration(Calibration):
         seed: int = 0,
         progress: bool = False,
     ):
-        self.device = next(model.parameters()).device
+        self.device = check_model(model)
         super().__init__(model, self._read(dataset, [0]), seed=seed, progress=progress)
         self.communicator, self.size = communicator, checks.length("dataset", dataset)
         self.fit_rows, self.held_rows = split_rows(self.size, seed)
@@ -66,7 +67,7 @@ class SharedCalibration(Calibration):
         return gather_images([image[None] for image in images]).to(self.device)
 
     def part(self, rows: Tensor) -> Tensor:
-        """Some of the images that this process holds, channels last in memory."""
+        """Some of the images that this process holds, in the layout of the model."""
         return super().part(self.place[rows])
 
     def dense_answers(self, units: Sequence[Unit]) -> SharedAnswers:
