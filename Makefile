@@ -12,7 +12,7 @@ WORKERS ?= 2
 
 # Every page of the built book in a browser: that of `make book`, else one built from the committed outputs.
 # Where there is none and none can be installed, these tests are skipped; where CI is set, they fail.
-PAGES = .ci/browser; $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/pages
+PAGES = .ci/browser; $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup tests/pages
 
 # On a busy machine OpenMP's threads spin while they wait for each other, and everything crawls.
 export OMP_WAIT_POLICY = PASSIVE

@@ -31,8 +31,9 @@ def test_a_bias_that_a_refit_added_is_kept(tmp_path):
     assert torch.equal(again(x), small(x))
 
 
-# MobileNetV3 and EfficientNet-Lite0 are exported in test_imagenet_models.py: an export takes ten seconds.
-@pytest.mark.parametrize("name", ["resnet18", "regnet_y_400mf", "user"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v3_large", "regnet_y_400mf", "efficientnet_lite0", "user"]
+)
 @torch.no_grad()
 def test_onnxruntime_gives_the_same_outputs_for_any_batch(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")

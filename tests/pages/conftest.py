@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 from local_site import OPTIONS, chromium, served
 from page_list import ROOT
 
@@ -29,7 +30,18 @@ def book(tmp_path_factory):
     """The folder of the built book: that of ``make book``, or one built here from the committed outputs."""
     if fresh(BUILT):
         return BUILT
-    place = tmp_path_factory.mktemp("book")
+    own = tmp_path_factory.getbasetemp()  # of this process, in a folder of all that share the tests
+    place = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "book"
+    with FileLock(f"{place}.lock"):  # whoever comes first builds it
+        return built_in(place)
+
+
+def built_in(place):
+    """The book in ``place``, from the committed outputs, unless it is there already."""
+    built = place / "_build" / "html"
+    if (place / "finished").exists():
+        return built
+    place.mkdir(exist_ok=True)
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     config["execute"]["execute_notebooks"] = "off"
     local = config["sphinx"]["local_extensions"]  # found from where the configuration lies
@@ -38,9 +50,9 @@ def book(tmp_path_factory):
     command = [sys.executable, "-m", "jupyter_book", "build", "--all", "-n", "--keep-going", str(ROOT)]
     command += ["--config", str(place / "config.yml"), "--path-output", str(place)]
     done = subprocess.run(command, capture_output=True, text=True)
-    built = place / "_build" / "html"
     if done.returncode or not (built / "index.html").exists():
         pytest.fail(f"the book does not build, see `make book`:\n{(done.stdout + done.stderr)[-3000:]}")
+    (place / "finished").touch()
     return built
 
 

@@ -12,6 +12,7 @@ import yaml
 from bs4 import BeautifulSoup
 from page_list import NOTEBOOKS, PAGES, ROOT
 
+pytestmark = pytest.mark.xdist_group("links")  # in one process, which parses every page once
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 REPOSITORY = CONFIG["repository"]
 
