@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sized
+from os import PathLike
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 __all__ = [
     "positive_int",
     "integer_at_least",
+    "number",
+    "path",
     "one_of",
     "float_matrix",
     "finite",
@@ -37,6 +42,20 @@ def integer_at_least(name: str, value: int, low: int) -> int:
 def positive_int(name: str, value: int) -> int:
     """Return ``value`` if it is a whole number of at least 1; errors as in :func:`integer_at_least`."""
     return integer_at_least(name, value, 1)
+
+
+def number(name: str, value: float) -> float:
+    """Return ``value`` as a ``float`` if it is a number, and not a yes or no, else raise ``TypeError``."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    return float(value)
+
+
+def path(name: str, value: str | Path) -> Path:
+    """Return ``value`` as a path if it is one, or a string, else raise ``TypeError``."""
+    if not isinstance(value, (str, PathLike)):
+        raise TypeError(f"{name} must be a path, got {value!r} ({type(value).__name__})")
+    return Path(value)
 
 
 def generator(value: torch.Generator | None) -> torch.Generator | None:

@@ -271,3 +271,20 @@ def test_one_image_of_one_pixel():
     x = torch.randn(1, 3, 1, 1)
     small, report = cnn.prune(model, iter([x]), ratio=0.5)
     assert small(x).shape == (1, 4) and report.macs[1] < report.macs[0]
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"macs": "half"}, "macs must be a number, got 'half'"),
+        ({"macs": True}, "macs must be a number, got True"),
+        ({"ratio": "x"}, "ratio must be a number"),
+        ({"floor": "a"}, "floor must be a number"),
+        ({"counts": 3}, "counts must map names of units"),
+        ({"checkpoint": 3}, "checkpoint must be a path"),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_named(options, words):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    with pytest.raises(TypeError, match=words):
+        cnn.prune(model, [torch.randn(8, 3, 6, 6)], **options)

@@ -89,7 +89,7 @@ def disagreements(root: Path = ROOT) -> list[str]:
     repositories = re.compile(
         rf"(?:(?:github|raw\.githubusercontent)\.com|colab\.research\.google\.com/github)/([\w-]+)/({ours}){END}"
     )
-    pages = re.compile(rf"([\w-]+)\.github\.io/({ours}){END}")
+    pages = re.compile(rf"(?<![\w-])([\w-]+)\.github\.io/({ours}){END}")
     for path in _files(root):
         text = path.read_text(encoding="utf-8")
         for match in repositories.finditer(text):

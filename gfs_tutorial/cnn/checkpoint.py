@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from gfs_tutorial import checks
 from gfs_tutorial.cnn.storage import load_tensors, save_tensors
 
 __all__ = ["Checkpoint", "fingerprint"]
@@ -37,7 +38,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | Path | None, maker: str, settings: Mapping[str, Any]):
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else checks.path("checkpoint", path)
         self.format, self.settings = f"gfs-tutorial checkpoint: {maker}", dict(settings)
         self.found: dict[str, Any] = {}
         if self.path is not None and self.path.exists():

@@ -23,7 +23,7 @@ SMALL = 1_000_000  # parameters below which a unit keeps a tenth of its candidat
 def floor_for(model: object, floor: float | None) -> float:
     """The share of its candidates that a unit keeps in any case: as given, else by the size of the model."""
     if floor is not None:
-        return float(floor)
+        return checks.number("floor", floor)
     return 0.1 if isinstance(model, nn.Module) and count_parameters(model) < SMALL else 0.04
 
 

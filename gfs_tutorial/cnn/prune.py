@@ -109,8 +109,8 @@ def prune(
     """
     start = time.perf_counter()
     options = Options(
-        macs=None if macs is None else float(macs),
-        ratio=None if ratio is None else float(ratio),
+        macs=None if macs is None else checks.number("macs", macs),
+        ratio=None if ratio is None else checks.number("ratio", ratio),
         counts=None if counts is None else _whole(counts),
         method=method,
         own_scores=importance is not None,
@@ -147,6 +147,8 @@ def prune(
 
 
 def _whole(counts: Mapping[str, int]) -> dict[str, int]:
+    if not isinstance(counts, Mapping):
+        raise TypeError(f"counts must map names of units to numbers, got {type(counts).__name__}")
     return {name: checks.positive_int(f"counts of {name}", count) for name, count in counts.items()}
 
 

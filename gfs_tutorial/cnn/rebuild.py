@@ -18,7 +18,7 @@ from gfs_tutorial.cnn.moments import Moments
 from gfs_tutorial.cnn.prefix import Answers
 from gfs_tutorial.cnn.ranking import Ranking
 from gfs_tutorial.cnn.refit import install, refit_weights
-from gfs_tutorial.cnn.surgery import slice_units
+from gfs_tutorial.cnn.surgery import remove_channels
 from gfs_tutorial.cnn.units import Unit
 
 __all__ = ["INPUTS", "rebuild"]
@@ -72,7 +72,7 @@ def rebuild(
 
         found = checkpoint.once(_name(unit), find)
         kept[unit.name] = found["kept"]
-        small = _shrunk(small, unit, found, calibration.norms)
+        _shrink(small, unit, found, calibration.norms)
     everything = {unit.name: torch.arange(unit.size) for unit in calibration.units}
     return small, everything | kept
 
@@ -102,10 +102,9 @@ def _find(
     return {"kept": kept, "weights": None if refit else chosen.weights(k), "layers": layers}
 
 
-def _shrunk(small: nn.Module, unit: Unit, found: Mapping[str, Any], norms: Mapping[str, str]) -> nn.Module:
-    """The network with what was found of a unit: new weights, fewer channels. ``small`` changes, too."""
+def _shrink(small: nn.Module, unit: Unit, found: Mapping[str, Any], norms: Mapping[str, str]) -> None:
+    """Give the network what was found of a unit: new weights, fewer channels."""
     for name, (weight, constant) in found["layers"].items():
         norm = norms.get(name)
         install(layer_of(small, name), weight, constant, norm_of(small, norm) if norm else None)
-    weights = None if found["weights"] is None else {unit.name: found["weights"]}
-    return slice_units(small, [unit], {unit.name: found["kept"]}, weights)
+    remove_channels(small, unit, found["kept"], found["weights"])

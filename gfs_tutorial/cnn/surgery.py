@@ -15,7 +15,7 @@ from gfs_tutorial.cnn.layers import layer_of
 from gfs_tutorial.cnn.training_checks import check_weights
 from gfs_tutorial.cnn.units import Unit
 
-__all__ = ["check_unit", "masked", "slice_units"]
+__all__ = ["check_unit", "masked", "remove_channels", "slice_units"]
 
 
 @contextlib.contextmanager
@@ -90,11 +90,16 @@ def slice_units(
     small = copy.deepcopy(model)
     for name, candidates in kept.items():
         unit = _known_unit(model, known, name)
-        stay = _checked(unit, candidates)
-        if weights is not None and name in weights:
-            _fold(layer_of(small, unit.consumer), unit, candidates, weights[name])
-        _slice(small, unit, stay)
+        remove_channels(small, unit, candidates, None if weights is None else weights.get(name))
     return small
+
+
+def remove_channels(model: nn.Module, unit: Unit, kept: Tensor, weights: Tensor | None = None) -> None:
+    """Remove the channels of one unit that are not kept from ``model`` itself; see :func:`slice_units`."""
+    stay = _checked(unit, kept)
+    if weights is not None:
+        _fold(layer_of(model, unit.consumer), unit, kept, weights)
+    _slice(model, unit, stay)
 
 
 def check_unit(model: nn.Module, unit: Unit) -> None:

@@ -1,4 +1,4 @@
-"""Try it: torchrun --standalone --nproc_per_node 2 -m gfs_tutorial.distributed --shard data
+"""Try it: torchrun --standalone --nproc_per_node 2 -m gfs_tutorial.distributed --shard data neurons
 
 Prunes a network that reads the embedded digits, on all processes together and then on one alone.
 """
@@ -24,7 +24,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="torchrun --standalone --nproc_per_node 2 -m gfs_tutorial.distributed", description=__doc__
     )
-    parser.add_argument("--shard", choices=("data", "neurons"), default="data", help="what to share out")
+    kinds = ("data", "neurons")
+    parser.add_argument(
+        "--shard", choices=kinds, nargs="+", default=["data"], help="what to share out, one after another"
+    )
     parser.add_argument("--width", type=int, default=500, help="neurons of the network")
     parser.add_argument("--images", type=int, default=2000, help="rows of data")
     parser.add_argument("--size", type=int, default=50, help="picks")
@@ -45,14 +48,15 @@ def main(arguments: list[str] | None = None) -> None:
     )
     net, X, y = net.double(), data.X_train.double(), data.y_train.double()
     with process_group() as device:
-        communicator = Communicator()
         net, X, y = net.to(device), X.to(device), y.to(device)
-        rows = share_of(len(X), communicator) if chosen.shard == "data" else slice(None)
-        path = greedy_forward_selection_distributed(
-            net, X[rows], y[rows], chosen.size, shard=chosen.shard, communicator=communicator
-        )
-        if communicator.rank == 0:
-            report(path, greedy_forward_selection(net, X, y, chosen.size), communicator, chosen.shard)
+        for shard in chosen.shard:
+            communicator = Communicator()  # a ledger of its own
+            rows = share_of(len(X), communicator) if shard == "data" else slice(None)
+            path = greedy_forward_selection_distributed(
+                net, X[rows], y[rows], chosen.size, shard=shard, communicator=communicator
+            )
+            if communicator.rank == 0:
+                report(path, greedy_forward_selection(net, X, y, chosen.size), communicator, shard)
 
 
 def report(path: SelectionPath, alone: SelectionPath, communicator: Communicator, shard: str) -> None:

@@ -41,6 +41,9 @@ SETTLED = """() => new Promise(done =>
   requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 350))))"""
 
 
+LOOKS = ("light", 1280), ("dark", 1280), ("dark", 390), ("light", 390)
+
+
 def turned(page, theme, width):
     """Give the page another theme and width, without loading it again."""
     same_width = page.viewport_size["width"] == width
@@ -51,10 +54,10 @@ def turned(page, theme, width):
 
 
 def check(seen):
-    """All that holds of any page, in light on a desktop and in dark on a phone."""
+    """All that holds of any page, in both themes on a desktop and on a phone."""
     found = []
-    desktop, phone = (partial(turned, seen.page, *look) for look in (("light", 1280), ("dark", 390)))
-    for change in (desktop, phone):
+    desktop, dark, phone, bright = (partial(turned, seen.page, *look) for look in LOOKS)
+    for change in (desktop, dark, phone, bright):
         change()
         found += seen.page.evaluate(PROBLEMS)
     found += violations(seen.page, (phone, desktop))

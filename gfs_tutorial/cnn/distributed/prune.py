@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 from torch.utils.data import Dataset
 
+from gfs_tutorial import checks
 from gfs_tutorial.cnn.checkpoint import fingerprint
 from gfs_tutorial.cnn.cost import count_macs, count_parameters
 from gfs_tutorial.cnn.curves import measure_curves
@@ -105,7 +106,7 @@ def prune_to_budgets(
         raise ValueError("method 'loss' shares out candidates, not images: see select_by_loss(communicator=)")
     plain: dict[str, Any] = {"method": method, "inputs": inputs, "multiple": multiple, "seed": seed}
     plain["floor"] = floor_for(model, floor)
-    every = [(float(macs), Options(macs=float(macs), **plain)) for macs in budgets]  # checked before any work
+    every = [(macs, Options(macs=checks.number("macs", macs), **plain)) for macs in budgets]  # checked first
     dense = SharedCalibration(model, dataset, communicator, seed=seed, progress=progress)
     settings = {**plain, "images": dense.size, "weights": fingerprint(model.state_dict())}
     measured = SharedCheckpoint(checkpoint, "prune_shared 1", settings, communicator)
