@@ -103,11 +103,12 @@ def run(network: str, seed: int, only: str, threads: int) -> None:
         row["kept_macs"] = count_macs(small, trial.images[:1]) / trial.costs.dense
         row["accuracy"] = trial.accuracy(small)
         stored = done_so_far()  # read again: another process may have added to it
-        stored["rows"].append(row)
-        stored["data"][network] = trial.source
         record = results.provenance(
             "GFS_DATA_ROOT=... python benchmarks/channel_attempts.py", {**SETTINGS, "threads": threads}
         )
+        machine = {"hardware": record["hardware"], "torch": record["versions"]["torch"]}
+        stored["rows"].append(row | machine)
+        stored["data"][network] = trial.source
         results.write(OUT, {**record, **{key_: stored[key_] for key_ in ("data", "rows")}})
         print(f"{network} seed {seed} {name}: {row['accuracy']:.4f} ({row['seconds']:.0f} s)", flush=True)
 

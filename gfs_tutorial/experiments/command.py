@@ -34,7 +34,7 @@ DESCRIPTION = """Run an experiment of the book and write its results, with the r
   time: the same command goes on where it was.
 * python -m gfs_tutorial mnist --preset paper: the papers' scale and beyond, on a GPU. We have not run it yet.
 * python -m gfs_tutorial cifar10: two minutes, a convolutional network on digits in colours.
-* python -m gfs_tutorial cifar10 --preset laptop-narrow: half an hour to an hour of one core, on CIFAR-10.
+* python -m gfs_tutorial cifar10 --preset laptop-narrow: an hour and a half of one core, on CIFAR-10.
 * torchrun --nproc_per_node 8 -m gfs_tutorial imagenet --preset paper: on all GPUs of a machine.
 * python -m gfs_tutorial mnist --sizes 50 --name small: a preset with a setting of your own.
 * python -m gfs_tutorial mnist --preset laptop --help: every setting, and what it is in that preset.
