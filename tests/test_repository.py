@@ -89,3 +89,11 @@ def test_the_readme_says_of_the_built_pages_what_was_measured():
     assert f"The built book has {measured['megabytes']['all']:.1f} MB" in text
     assert f"within {paint:.1f} s and are loaded within {cold:.1f} s at the first visit, {warm:.1f} s" in text
     assert f"the slowest takes {slowest:.1f} s" in text
+
+
+def test_the_readme_says_of_its_two_commands_what_was_measured():
+    measured = json.loads((ROOT / "results" / "benchmark-gate.json").read_text(encoding="utf-8"))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    book, test = (row["minutes"] for row in measured["rows"])
+    assert f"`make book` takes {book:.1f} minutes" in text
+    assert f"`make test` {test:.1f} minutes" in text
