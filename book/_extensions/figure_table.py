@@ -28,6 +28,7 @@ ELSEWHERE = {
     "variations-quick.json": "a test of the package, which runs the command again and compares",
     "benchmark-selection-small.json": "small networks, for [](greedy-forward-selection)",
     "benchmark-page-load.json": "size and loading time of this book, for the README",
+    "benchmark-gate.json": "how long the README's two commands take",
     "benchmark-imagenet-estimate.json": "the costs of [](scale)",
     "shipped-checkpoints.json": "the trained networks that come with the package, see [](channels)",
 }
