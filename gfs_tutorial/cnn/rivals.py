@@ -188,9 +188,8 @@ def _looked_at(
                 model.zero_grad()
             assert labels is not None  # _checked has seen to it
             logits = model(images)  # (n, C)
-            F.cross_entropy(
-                logits, in_range(labels, logits)
-            ).backward()  # Taylor wants the sum of the gradients
+            # Taylor wants the sum of the gradients.
+            F.cross_entropy(logits, in_range(labels, logits)).backward()
             if name == "hessian":
                 importance.accumulate_grad(model)
             elif name == "obdc":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -102,9 +101,7 @@ def load_pruned(path: str | Path, dense: nn.Module) -> tuple[nn.Module, dict[str
     if content is None:
         raise ValueError(f"{path} is truncated, or no file of save_pruned")
     try:
-        small = slice_units(
-            copy.deepcopy(dense).cpu(), [_unit(fields) for fields in content["units"]], content["kept"]
-        )
+        small = slice_units(dense, [_unit(fields) for fields in content["units"]], content["kept"]).cpu()
         _add_biases(small, content["state"])
         small.load_state_dict(content["state"])
     except (AttributeError, RuntimeError, ValueError) as error:

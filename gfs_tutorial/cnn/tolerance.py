@@ -30,7 +30,7 @@ from gfs_tutorial.cnn.forward_checks import check_accepts
 from gfs_tutorial.cnn.held_aside import accuracy, hold_aside
 from gfs_tutorial.cnn.loss import picks_by_loss
 from gfs_tutorial.cnn.mini_batches import mini_batches
-from gfs_tutorial.cnn.surgery import masked, slice_units
+from gfs_tutorial.cnn.surgery import masked, remove_channels, slice_units
 from gfs_tutorial.cnn.tolerance_report import PrunedUnit, ToleranceReport
 from gfs_tutorial.cnn.training_checks import check_model
 from gfs_tutorial.cnn.unit_selection import SCALINGS, UnitSelection
@@ -157,7 +157,7 @@ def _prune_unit(
             if reached >= state.target:
                 break
     kept, weights = selection.kept(len(picks)), selection.weights(len(picks))
-    state.small = slice_units(state.small, [unit], {unit.name: kept}, {unit.name: weights})
+    remove_channels(state.small, unit, kept, weights)
     state.kept[unit.name] = kept
     enough = reached >= state.target
     state.rows.append(PrunedUnit(unit.name, unit.size, len(kept), reached, losses[-1], enough))

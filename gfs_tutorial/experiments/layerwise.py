@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gfs_tutorial.cnn.loss import select_by_loss
-from gfs_tutorial.cnn.surgery import slice_units
+from gfs_tutorial.cnn.surgery import remove_channels
 from gfs_tutorial.cnn.units import Unit
 
 __all__ = ["fresh_batches", "prune_layer_by_layer"]
@@ -59,8 +59,7 @@ def prune_layer_by_layer(
             small, unit, batches, size, scaling="mean", candidates=candidates, generator=generator
         )
         kept[unit.name] = selection.kept(size)
-        weights = {unit.name: selection.weights(size)}
-        small = slice_units(small, [unit], {unit.name: kept[unit.name]}, weights)
+        remove_channels(small, unit, kept[unit.name], selection.weights(size))
         train_between(small)
         small.eval()
     return small, kept
